@@ -1,1 +1,4 @@
-//! caracal-cluster
+//! A secured Kafka cluster from one description: spec, plan, runtimes, administration, proof.
+
+pub mod names;
+pub mod plan;

@@ -1,0 +1,5 @@
+//! From a spec to a plan: pure, synchronous, deterministic.
+
+mod model;
+
+pub use model::*;

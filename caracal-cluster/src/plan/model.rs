@@ -1,0 +1,402 @@
+//! The plan as a value: everything that a runtime or an export needs, with nothing left to decide.
+//!
+//! A plan is pure data: serialisable (`format`), ordered, comparable. It holds no secret, only where one
+//! will lie ([`FilePlan`] texts carry references that Kafka itself resolves).
+
+use std::net::SocketAddr;
+
+use caracal_pki::{KeyAlgorithm, SubjectAltName, Usage};
+use serde::{Deserialize, Serialize};
+
+use crate::names::{ClusterName, ListenerName, NodeName, TopicName, UserName};
+
+/// The version of the plan's own shape; a reader refuses a newer one by name.
+pub const PLAN_FORMAT: u32 = 1;
+
+/// A whole cluster, decided.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterPlan {
+    /// Shape of this document: [`PLAN_FORMAT`].
+    pub format: u32,
+    /// The cluster's name.
+    pub cluster: ClusterName,
+    /// Kafka's version, as in its jars.
+    pub kafka_version: String,
+    /// Which schema registry.
+    pub registry: RegistryFlavor,
+    /// The registry's version.
+    pub registry_version: String,
+    /// How keys and certificates are made.
+    pub pki: PkiPlan,
+    /// Every node, in the order of starting.
+    pub nodes: Vec<NodePlan>,
+    /// Every SCRAM user.
+    pub users: Vec<UserPlan>,
+    /// Every access rule; what is not listed is denied.
+    pub acls: Vec<AclRule>,
+    /// Every topic, the registry's own included.
+    pub topics: Vec<TopicPlan>,
+    /// Every subject in the schema registry.
+    pub subjects: Vec<SubjectPlan>,
+    /// What a client outside the cluster is told.
+    pub endpoints: Endpoints,
+}
+
+/// Where clients find the cluster.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoints {
+    /// `host:port` of each broker's `EXTERNAL` listener, as advertised.
+    pub bootstrap: Vec<String>,
+    /// Base address of the registry's Confluent-compatible interface.
+    pub registry_url: String,
+}
+
+/// One certificate authority's or certificate's rules.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PkiPlan {
+    /// Key type of CAs, servers and clients.
+    pub algorithm: KeyAlgorithm,
+    /// Days that a CA is valid.
+    pub ca_days: u32,
+    /// Days that a leaf is valid.
+    pub leaf_days: u32,
+    /// Every leaf certificate, in the order of issue.
+    pub certificates: Vec<CertificatePlan>,
+}
+
+/// Which of the two authorities signs: an application's certificate opens nothing of the control plane.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ca {
+    /// Signs Kafka's listeners and applications.
+    Data,
+    /// Signs the metadata quorum and its clients.
+    Control,
+}
+
+impl Ca {
+    /// Both, in the order in which they are made.
+    pub const ALL: [Self; 2] = [Self::Data, Self::Control];
+
+    /// The stem of its files.
+    pub fn stem(self) -> &'static str {
+        match self {
+            Self::Data => "data-ca",
+            Self::Control => "control-ca",
+        }
+    }
+}
+
+/// One leaf certificate.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificatePlan {
+    /// Stem of its files, unique in the cluster: `caracal-kafka-1.listener`, `client.producer`.
+    pub id: String,
+    /// Who signs it.
+    pub ca: Ca,
+    /// Common name.
+    pub common_name: String,
+    /// Organisational unit.
+    pub organizational_unit: String,
+    /// Names and addresses that it may be presented for.
+    pub sans: Vec<SubjectAltName>,
+    /// Extended key usages.
+    pub usage: Usage,
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeRole {
+    /// A member of the ZooKeeper ensemble.
+    Zookeeper,
+    /// A Kafka broker.
+    Broker,
+    /// The schema registry.
+    SchemaRegistry,
+}
+
+impl NodeRole {
+    /// The role as people call it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Zookeeper => "zookeeper",
+            Self::Broker => "broker",
+            Self::SchemaRegistry => "schema-registry",
+        }
+    }
+}
+
+/// One node.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodePlan {
+    /// Its name, also a host name.
+    pub name: NodeName,
+    /// What it is.
+    pub role: NodeRole,
+    /// `myid` of ZooKeeper, `broker.id` of Kafka.
+    pub id: u32,
+    /// Every port on which it listens.
+    pub listeners: Vec<ListenerPlan>,
+    /// Every file of its configuration, whole.
+    pub files: Vec<FilePlan>,
+    /// Secrets that it needs beside its configuration.
+    pub secrets: Vec<SecretFilePlan>,
+    /// Seconds that it gets to stop before it is killed.
+    pub stop_seconds: u32,
+}
+
+/// How a listener is protected.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protection {
+    /// Mutual TLS and SCRAM (Kafka's `SASL_SSL`).
+    MutualTlsScram,
+    /// Mutual TLS alone (ZooKeeper).
+    MutualTls,
+    /// Plain HTTP, bound to loopback (the guide's schema registry).
+    Http,
+}
+
+/// One port of a node.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerPlan {
+    /// `INTERNAL`, `EXTERNAL`, `CLIENT`, `QUORUM`, `ELECTION`, `HTTP`.
+    pub name: ListenerName,
+    /// Where it binds.
+    pub bind: SocketAddr,
+    /// Where we reach it from here.
+    pub dial: SocketAddr,
+    /// Host that it tells clients, which is also the name that its certificate must carry.
+    pub advertised_host: String,
+    /// Port that it tells clients.
+    pub advertised_port: u16,
+    /// How it is protected.
+    pub protection: Protection,
+    /// Which authority signs what it presents and accepts; none for plain HTTP.
+    pub ca: Option<Ca>,
+}
+
+/// One rendered file, relative to the node's directory.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilePlan {
+    /// Path below the node's directory, `/` separated.
+    pub path: String,
+    /// Its whole text, without any secret.
+    pub text: String,
+}
+
+/// One secret file of a node, relative to its directory.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretFilePlan {
+    /// Path below the node's directory.
+    pub path: String,
+    /// What it holds.
+    pub content: SecretContent,
+}
+
+/// What a secret file holds.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretContent {
+    /// Private key and chain of the certificate with this id, in one PEM file.
+    KeystorePem(String),
+    /// Certificates that are trusted, as PEM.
+    TruststorePem(Vec<Ca>),
+    /// A user's password, the whole file being the password.
+    Password(UserName),
+    /// Properties text in which `@{password:USER}` stands for a password.
+    Properties(String),
+}
+
+/// What a user may do, as a named set of rules.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Between brokers; everything, from the first start.
+    InterBroker,
+    /// Writes Caracal's topics, idempotently and in transactions.
+    Producer,
+    /// Reads Caracal's topics in groups of its prefix; writes dead letters.
+    Consumer,
+    /// The schema registry on its own topics.
+    Registry,
+}
+
+/// One SCRAM user.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserPlan {
+    /// Its name.
+    pub name: UserName,
+    /// What it may do.
+    pub role: Role,
+    /// Named in `super.users`.
+    pub super_user: bool,
+    /// Iterations of the derivation.
+    pub iterations: u32,
+    /// Certificate for its TLS, by id; none for a user that only nodes use.
+    pub certificate: Option<String>,
+}
+
+/// The kind of resource that a rule is about.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResourceKind {
+    /// The cluster itself (`kafka-cluster`).
+    Cluster,
+    /// A topic.
+    Topic,
+    /// A consumer group.
+    Group,
+    /// A transactional id.
+    TransactionalId,
+}
+
+/// Whether a rule's resource name is meant as a whole or as a prefix.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PatternKind {
+    /// The whole name.
+    Literal,
+    /// Every name that starts so.
+    Prefixed,
+}
+
+/// What a rule allows.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// Read records or commit offsets.
+    Read,
+    /// Write records.
+    Write,
+    /// Create a resource.
+    Create,
+    /// Delete a resource.
+    Delete,
+    /// Alter a resource.
+    Alter,
+    /// See that it exists.
+    Describe,
+    /// See its configuration.
+    DescribeConfigs,
+    /// Change its configuration.
+    AlterConfigs,
+    /// Produce idempotently (implied by Write on a topic since Kafka 3.0).
+    IdempotentWrite,
+}
+
+/// One access rule; all of them allow, because what is not allowed is denied.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AclRule {
+    /// Who: the user of `User:<name>`.
+    pub user: UserName,
+    /// Which kind of resource.
+    pub resource: ResourceKind,
+    /// Whole name or prefix.
+    pub pattern: PatternKind,
+    /// The name or prefix.
+    pub name: String,
+    /// What it allows.
+    pub operation: Operation,
+}
+
+/// One topic.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicPlan {
+    /// Its name.
+    pub name: TopicName,
+    /// Number of partitions.
+    pub partitions: u32,
+    /// Copies of each partition.
+    pub replication_factor: u16,
+    /// Topic configuration, ordered by key.
+    pub config: Vec<(String, String)>,
+    /// Whose it is.
+    pub owner: TopicOwner,
+}
+
+/// Whose topic it is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TopicOwner {
+    /// Declared in the spec.
+    Application,
+    /// The schema registry's own.
+    Registry,
+}
+
+/// One subject of the schema registry.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubjectPlan {
+    /// Subject name, `<topic>-value`.
+    pub subject: String,
+    /// Its topic.
+    pub topic: TopicName,
+    /// Full name of the record.
+    pub record: String,
+    /// The Avro schema, as in its file.
+    pub schema: String,
+    /// Compatibility level.
+    pub compatibility: String,
+}
+
+/// Which schema registry.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegistryFlavor {
+    /// Apicurio, over its Confluent-compatible interface.
+    Apicurio,
+}
+
+impl RegistryFlavor {
+    /// The flavour's name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Apicurio => "apicurio",
+        }
+    }
+}
+
+impl ClusterPlan {
+    /// The nodes of one role, in order.
+    pub fn nodes_of(&self, role: NodeRole) -> impl Iterator<Item = &NodePlan> {
+        self.nodes.iter().filter(move |node| node.role == role)
+    }
+
+    /// A node by its name.
+    pub fn node(&self, name: &str) -> Option<&NodePlan> {
+        self.nodes.iter().find(|node| node.name.as_str() == name)
+    }
+
+    /// A user by its name.
+    pub fn user(&self, name: &str) -> Option<&UserPlan> {
+        self.users.iter().find(|user| user.name.as_str() == name)
+    }
+
+    /// The first user of a role.
+    pub fn user_of(&self, role: Role) -> Option<&UserPlan> {
+        self.users.iter().find(|user| user.role == role)
+    }
+}
+
+impl NodePlan {
+    /// A listener by its name.
+    pub fn listener(&self, name: &str) -> Option<&ListenerPlan> {
+        self.listeners.iter().find(|listener| listener.name.as_str() == name)
+    }
+}

@@ -1,5 +1,272 @@
 //! From a spec to a plan: pure, synchronous, deterministic.
+//!
+//! [`plan()`] reads no clock, no file and no network: paths, ports and identity are passed in as
+//! [`PlanInputs`]. Equal inputs give equal plans, so a plan is reviewed as a diff of its golden files.
+//!
+//! **Architecture invariant:** nothing in this folder does I/O.
 
+mod broker;
+pub mod check;
+mod jvm;
+mod listeners;
 mod model;
+mod pki;
+mod registry;
+mod users;
+mod zookeeper;
 
-pub use model::*;
+use std::collections::BTreeMap;
+
+pub use self::jvm::{CLUSTER_ID_PROPERTY, NODE_PROPERTY};
+pub use self::listeners::{PortKey, guide_ports, port_keys};
+pub use self::model::*;
+pub use self::pki::BOOTSTRAP_CERTIFICATE;
+pub use self::registry::REGISTRY_API_PATH;
+pub use self::users::APPLICATION_PREFIX;
+use crate::names::{NodeName, TopicName};
+use crate::spec::ClusterSpec;
+
+/// Everything that a plan depends on besides the spec.
+#[derive(Clone, Debug)]
+pub struct PlanInputs {
+    /// The cluster's directory as its nodes see it: an absolute path.
+    pub directory: String,
+    /// Kafka's jars as the nodes see them, in the order of the lock.
+    pub kafka_jars: Vec<String>,
+    /// The registry's home as its node sees it.
+    pub registry_home: String,
+    /// The registry's version.
+    pub registry_version: String,
+    /// A port for every listener of [`port_keys`].
+    pub ports: BTreeMap<PortKey, u16>,
+}
+
+/// What keeps a spec from becoming a plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// No port was passed in for a listener.
+    #[error("no port was given for listener {listener} of {node}")]
+    MissingPort {
+        /// The node.
+        node: String,
+        /// The listener.
+        listener: String,
+    },
+    /// A path that Java's class path or Kafka's configuration cannot carry.
+    #[error("the path `{path}` holds {character:?}, which a Java class path or a Kafka setting cannot carry; \
+             choose another directory by CARACAL_STATE_DIR or CARACAL_CACHE_DIR")]
+    UnusablePath {
+        /// The path.
+        path: String,
+        /// The first character that is in the way.
+        character: char,
+    },
+}
+
+/// Decides everything about a cluster.
+///
+/// # Errors
+/// [`PlanError`] when an input is missing or cannot be written into a configuration.
+pub fn plan(spec: &ClusterSpec, inputs: &PlanInputs) -> Result<ClusterPlan, PlanError> {
+    for path in inputs.kafka_jars.iter().chain([&inputs.directory, &inputs.registry_home]) {
+        if let Some(character) = path.chars().find(|c| ":;,{}\"'$\\".contains(*c) || c.is_control()) {
+            return Err(PlanError::UnusablePath { path: path.clone(), character });
+        }
+    }
+    let names = NodeNames::of(spec);
+    let listeners = listeners::plan(spec, &names, &inputs.ports)?;
+    let users = users::users(spec);
+    let context = Context { spec, inputs, names: &names, listeners: &listeners, users: &users };
+    let mut nodes = Vec::new();
+    nodes.extend((1..=spec.kafka.zookeepers).map(|id| zookeeper::node(&context, id)));
+    nodes.extend((1..=spec.kafka.brokers).map(|id| broker::node(&context, id)));
+    nodes.push(registry::node(&context));
+    Ok(ClusterPlan {
+        format: PLAN_FORMAT,
+        cluster: spec.name.clone(),
+        kafka_version: spec.kafka.version.clone(),
+        registry: spec.registry.flavor,
+        registry_version: inputs.registry_version.clone(),
+        pki: pki::plan(&context),
+        nodes,
+        acls: users::acls(spec),
+        topics: topics(spec),
+        subjects: registry::subjects(spec),
+        endpoints: Endpoints {
+            bootstrap: context.brokers("EXTERNAL").map(advertised).collect(),
+            registry_url: registry::url(&context),
+        },
+        users,
+    })
+}
+
+/// Names of all nodes.
+#[derive(Clone, Debug)]
+struct NodeNames {
+    zookeepers: Vec<NodeName>,
+    brokers: Vec<NodeName>,
+    registry: NodeName,
+}
+
+impl NodeNames {
+    fn of(spec: &ClusterSpec) -> Self {
+        let name = |rest: String| -> NodeName {
+            format!("{}-{rest}", spec.name)
+                .parse()
+                .unwrap_or_else(|error| unreachable!("a cluster's name leaves room for its nodes: {error}"))
+        };
+        Self {
+            zookeepers: (1..=spec.kafka.zookeepers).map(|id| name(format!("zookeeper-{id}"))).collect(),
+            brokers: (1..=spec.kafka.brokers).map(|id| name(format!("kafka-{id}"))).collect(),
+            registry: name("schema-registry".to_owned()),
+        }
+    }
+}
+
+/// What the parts of the planner share.
+struct Context<'a> {
+    spec: &'a ClusterSpec,
+    inputs: &'a PlanInputs,
+    names: &'a NodeNames,
+    listeners: &'a BTreeMap<NodeName, Vec<ListenerPlan>>,
+    users: &'a [UserPlan],
+}
+
+impl Context<'_> {
+    fn listeners_of(&self, node: &NodeName) -> &[ListenerPlan] {
+        self.listeners.get(node).map_or(&[], Vec::as_slice)
+    }
+
+    fn listener(&self, node: &NodeName, name: &str) -> &ListenerPlan {
+        self.listeners_of(node)
+            .iter()
+            .find(|listener| listener.name.as_str() == name)
+            .unwrap_or_else(|| unreachable!("the listener table gives {node} a listener {name}"))
+    }
+
+    fn brokers<'b>(&'b self, listener: &'b str) -> impl Iterator<Item = &'b ListenerPlan> {
+        self.names.brokers.iter().map(move |node| self.listener(node, listener))
+    }
+
+    fn node_path(&self, node: &NodeName, rest: &str) -> String {
+        format!("{}/nodes/{node}/{rest}", self.inputs.directory)
+    }
+
+    fn user_of(&self, role: Role) -> &UserPlan {
+        self.users
+            .iter()
+            .find(|user| user.role == role)
+            .unwrap_or_else(|| unreachable!("the spec's check demands a user of every node's role"))
+    }
+}
+
+fn advertised(listener: &ListenerPlan) -> String {
+    format!("{}:{}", listener.advertised_host, listener.advertised_port)
+}
+
+fn topics(spec: &ClusterSpec) -> Vec<TopicPlan> {
+    let mut topics = registry::topics(spec);
+    topics.extend(spec.topics.iter().map(|topic| {
+        let mut config: BTreeMap<String, String> = BTreeMap::from([
+            ("min.insync.replicas".to_owned(), spec.replication.min_isr.to_string()),
+            ("retention.ms".to_owned(), (30_u64 * 24 * 3600 * 1000).to_string()),
+            ("compression.type".to_owned(), "snappy".to_owned()),
+        ]);
+        config.extend(topic.config.clone());
+        TopicPlan {
+            name: topic.name.clone(),
+            partitions: topic.partitions,
+            replication_factor: spec.replication.factor,
+            config: config.into_iter().collect(),
+            owner: TopicOwner::Application,
+        }
+    }));
+    topics
+}
+
+/// A topic of the registry's own.
+fn registry_topic(spec: &ClusterSpec, name: &str, config: &[(&str, &str)]) -> TopicPlan {
+    let name: TopicName = name.parse().unwrap_or_else(|error| unreachable!("built-in: {error}"));
+    let mut config: BTreeMap<String, String> =
+        config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    config.insert("min.insync.replicas".to_owned(), spec.replication.min_isr.to_string());
+    TopicPlan {
+        name,
+        partitions: 1,
+        replication_factor: spec.replication.factor,
+        config: config.into_iter().collect(),
+        owner: TopicOwner::Registry,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The inputs of the golden files: fixed paths, the guide's ports.
+    pub(crate) fn golden_inputs(spec: &ClusterSpec) -> PlanInputs {
+        PlanInputs {
+            directory: "/state/clusters/caracal".to_owned(),
+            kafka_jars: vec!["/cache/kafka/a.jar".to_owned(), "/cache/kafka/b.jar".to_owned()],
+            registry_home: "/cache/registry".to_owned(),
+            registry_version: "3.3.3".to_owned(),
+            ports: guide_ports(spec),
+        }
+    }
+
+    pub(crate) fn default_plan() -> ClusterPlan {
+        let spec = ClusterSpec::default();
+        plan(&spec, &golden_inputs(&spec)).unwrap()
+    }
+
+    #[test]
+    fn equal_inputs_give_equal_plans() {
+        assert_eq!(default_plan(), default_plan());
+    }
+
+    #[test]
+    fn a_plan_survives_json() {
+        let plan = default_plan();
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<ClusterPlan>(&text).unwrap(), plan);
+    }
+
+    #[test]
+    fn a_path_that_a_class_path_cannot_carry_is_refused() {
+        let spec = ClusterSpec::default();
+        let mut inputs = golden_inputs(&spec);
+        inputs.directory = "/tmp/a:b".to_owned();
+        assert!(matches!(plan(&spec, &inputs), Err(PlanError::UnusablePath { character: ':', .. })));
+    }
+
+    #[test]
+    fn a_missing_port_names_node_and_listener() {
+        let spec = ClusterSpec::default();
+        let mut inputs = golden_inputs(&spec);
+        inputs.ports.retain(|(node, _), _| node.as_str() != "caracal-kafka-2");
+        let error = plan(&spec, &inputs).unwrap_err().to_string();
+        assert!(error.contains("INTERNAL of caracal-kafka-2"), "{error}");
+    }
+
+    #[test]
+    fn an_applications_certificate_is_never_signed_by_the_control_authority() {
+        for certificate in default_plan().pki.certificates {
+            let application = certificate.id.starts_with("client.");
+            assert!(!(application && certificate.ca == Ca::Control), "{}", certificate.id);
+        }
+    }
+
+    #[test]
+    fn all_writers_of_metadata_share_one_subject() {
+        let plan = default_plan();
+        let subjects: std::collections::BTreeSet<_> = plan
+            .pki
+            .certificates
+            .iter()
+            .filter(|c| c.ca == Ca::Control && c.usage == caracal_pki::Usage::Client)
+            .map(|c| (c.common_name.clone(), c.organizational_unit.clone()))
+            .collect();
+        assert_eq!(subjects.len(), 1);
+    }
+}

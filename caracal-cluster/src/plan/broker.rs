@@ -1,0 +1,189 @@
+//! A broker: the guide's settings, every `ssl.*` and `sasl.*` key under its listener's prefix.
+
+use super::jvm::{Jvm, Main, argument_file, log4j};
+use super::model::{Ca, FilePlan, ListenerPlan, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan};
+use super::{Context, advertised, pki, users};
+use crate::properties::Properties;
+
+/// Reads a file of a folder as a value: how a password reaches Kafka without standing in its configuration.
+const DIRECTORY_PROVIDER: &str = "org.apache.kafka.common.config.provider.DirectoryConfigProvider";
+const SCRAM_MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
+
+pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
+    let name = &context.names.brokers[usize::from(id) - 1];
+    let path = |rest: &str| context.node_path(name, rest);
+    let jvm = Jvm {
+        heap_mib: context.spec.kafka.heap_mib,
+        system_properties: vec![
+            ("kafka.logs.dir", path("logs")),
+            ("log4j.configuration", format!("file:{}", path("config/log4j.properties"))),
+            // Only the provider that the configuration names may resolve values (CVE-2024-31141).
+            ("org.apache.kafka.automatic.config.providers", DIRECTORY_PROVIDER.to_owned()),
+        ],
+        main: Main::Class {
+            class_path: &context.inputs.kafka_jars,
+            name: "kafka.Kafka",
+            arguments: vec![path("config/server.properties")],
+        },
+    };
+    let inter_broker = context.user_of(Role::InterBroker);
+    let file = |path: &str, text: String| FilePlan { path: path.to_owned(), text };
+    let secret = |path: &str, content| SecretFilePlan { path: path.to_owned(), content };
+    NodePlan {
+        name: name.clone(),
+        role: NodeRole::Broker,
+        id: id.into(),
+        listeners: context.listeners_of(name).to_vec(),
+        files: vec![
+            file("config/server.properties", server_properties(context, id)),
+            file("config/node.args", argument_file(name, &jvm)),
+            file("config/log4j.properties", log4j(&path("logs/server.log"), QUIET)),
+        ],
+        secrets: vec![
+            secret("secrets/listener.keystore.pem", SecretContent::KeystorePem(pki::listener_id(name))),
+            secret("secrets/listener.truststore.pem", SecretContent::TruststorePem(vec![Ca::Data])),
+            secret("secrets/zookeeper.keystore.pem", SecretContent::KeystorePem(pki::zookeeper_client_id(name))),
+            secret("secrets/zookeeper.truststore.pem", SecretContent::TruststorePem(vec![Ca::Control])),
+            secret("secrets/passwords/inter-broker", SecretContent::Password(inter_broker.name.clone())),
+        ],
+        stop_seconds: 60,
+    }
+}
+
+/// Loggers that would drown the rest at INFO.
+const QUIET: &[(&str, &str)] = &[("kafka.request.logger", "WARN"), ("kafka.network.RequestChannel$", "WARN")];
+
+fn server_properties(context: &Context<'_>, id: u16) -> String {
+    let name = &context.names.brokers[usize::from(id) - 1];
+    let mut p = Properties::new();
+    p.section("Identity").set("broker.id", id).set("broker.id.generation.enable", false);
+    listeners(&mut p, context, context.listeners_of(name));
+    let passwords = context.node_path(name, "secrets/passwords");
+    p.section("Passwords are read from files")
+        .set("config.providers", "directory")
+        .set("config.providers.directory.class", DIRECTORY_PROVIDER)
+        .set("config.providers.directory.param.allowed.paths", &passwords);
+    for listener in context.listeners_of(name) {
+        listener_security(&mut p, context, id, listener, &passwords);
+    }
+    p.set("sasl.mechanism.inter.broker.protocol", "SCRAM-SHA-512");
+    authorization(&mut p, context);
+    metadata(&mut p, context, id);
+    replication(&mut p, context);
+    retention_and_performance(&mut p);
+    p.section("Data")
+        .set("log.dirs", context.node_path(name, "data"))
+        .set("auto.create.topics.enable", false)
+        .set("delete.topic.enable", true)
+        .set("group.initial.rebalance.delay.ms", 0);
+    if !context.spec.kafka.config.is_empty() {
+        p.section("From the cluster description");
+        for (key, value) in &context.spec.kafka.config {
+            p.set(key, value);
+        }
+    }
+    p.render(&format!("Kafka broker {name}"))
+}
+
+fn listeners(p: &mut Properties, context: &Context<'_>, listeners: &[ListenerPlan]) {
+    let join = |part: &dyn Fn(&ListenerPlan) -> String| -> String {
+        listeners.iter().map(part).collect::<Vec<_>>().join(",")
+    };
+    p.section("Listeners")
+        .set("listeners", join(&|l| format!("{}://{}:{}", l.name, l.bind.ip(), l.bind.port())))
+        .set("advertised.listeners", join(&|l| format!("{}://{}", l.name, advertised(l))))
+        .set("listener.security.protocol.map", join(&|l| format!("{}:SASL_SSL", l.name)))
+        .set("inter.broker.listener.name", "INTERNAL");
+    debug_assert!(!context.names.brokers.is_empty(), "a plan has brokers");
+}
+
+/// One listener's TLS and SASL.
+///
+/// Kafka ignores a plain `ssl.client.auth=required` on a `SASL_SSL` listener: it logs a warning and lets
+/// anybody shake hands without a certificate. Only the prefixed key makes TLS mutual.
+fn listener_security(
+    p: &mut Properties,
+    context: &Context<'_>,
+    id: u16,
+    listener: &ListenerPlan,
+    passwords: &str,
+) {
+    let name = &context.names.brokers[usize::from(id) - 1];
+    let prefix = listener.name.config_prefix();
+    p.section(&format!("Listener {}: mutual TLS, SCRAM-SHA-512", listener.name));
+    let mut set = |key: &str, value: String| {
+        p.set(format!("{prefix}{key}"), value);
+    };
+    set("ssl.client.auth", "required".to_owned());
+    set("ssl.keystore.type", "PEM".to_owned());
+    set("ssl.keystore.location", context.node_path(name, "secrets/listener.keystore.pem"));
+    set("ssl.truststore.type", "PEM".to_owned());
+    set("ssl.truststore.location", context.node_path(name, "secrets/listener.truststore.pem"));
+    set("ssl.protocol", "TLSv1.3".to_owned());
+    set("ssl.enabled.protocols", "TLSv1.3,TLSv1.2".to_owned());
+    set("ssl.endpoint.identification.algorithm", "https".to_owned());
+    set("sasl.enabled.mechanisms", "SCRAM-SHA-512".to_owned());
+    let login = if listener.name.as_str() == "INTERNAL" {
+        let user = &context.user_of(Role::InterBroker).name;
+        format!("{SCRAM_MODULE} required username=\"{user}\" password=\"${{directory:{passwords}:inter-broker}}\";")
+    } else {
+        format!("{SCRAM_MODULE} required;")
+    };
+    set("scram-sha-512.sasl.jaas.config", login);
+}
+
+fn authorization(p: &mut Properties, context: &Context<'_>) {
+    p.section("Authorization: what no rule allows is denied")
+        .set("authorizer.class.name", "kafka.security.authorizer.AclAuthorizer")
+        .set("allow.everyone.if.no.acl.found", false)
+        .set("super.users", users::super_users(context.users));
+}
+
+fn metadata(p: &mut Properties, context: &Context<'_>, id: u16) {
+    let name = &context.names.brokers[usize::from(id) - 1];
+    let connect: Vec<String> = context
+        .names
+        .zookeepers
+        .iter()
+        .map(|node| context.listener(node, "CLIENT"))
+        .map(|listener| format!("{}:{}", listener.dial.ip(), listener.advertised_port))
+        .collect();
+    p.section("ZooKeeper: mutual TLS, znodes owned by the brokers")
+        .set("zookeeper.connect", connect.join(","))
+        .set("zookeeper.connection.timeout.ms", 30000)
+        .set("zookeeper.session.timeout.ms", 18000)
+        .set("zookeeper.set.acl", true)
+        .set("zookeeper.clientCnxnSocket", "org.apache.zookeeper.ClientCnxnSocketNetty")
+        .set("zookeeper.ssl.client.enable", true)
+        .set("zookeeper.ssl.keystore.type", "PEM")
+        .set("zookeeper.ssl.keystore.location", context.node_path(name, "secrets/zookeeper.keystore.pem"))
+        .set("zookeeper.ssl.truststore.type", "PEM")
+        .set("zookeeper.ssl.truststore.location", context.node_path(name, "secrets/zookeeper.truststore.pem"))
+        .set("zookeeper.ssl.protocol", "TLSv1.3")
+        .set("zookeeper.ssl.enabled.protocols", "TLSv1.3,TLSv1.2")
+        .set("zookeeper.ssl.endpoint.identification.algorithm", "HTTPS");
+}
+
+fn replication(p: &mut Properties, context: &Context<'_>) {
+    let replication = context.spec.replication;
+    p.section("Replication")
+        .set("default.replication.factor", replication.factor)
+        .set("min.insync.replicas", replication.min_isr)
+        .set("offsets.topic.replication.factor", replication.factor)
+        .set("transaction.state.log.replication.factor", replication.factor)
+        .set("transaction.state.log.min.isr", replication.min_isr)
+        .set("unclean.leader.election.enable", false);
+}
+
+fn retention_and_performance(p: &mut Properties) {
+    p.section("Retention")
+        .set("log.retention.hours", 720)
+        .set("log.segment.bytes", 1_073_741_824)
+        .set("compression.type", "snappy");
+    p.section("Performance")
+        .set("num.network.threads", 8)
+        .set("num.io.threads", 8)
+        .set("socket.send.buffer.bytes", 102_400)
+        .set("socket.receive.buffer.bytes", 102_400)
+        .set("socket.request.max.bytes", 104_857_600);
+}

@@ -1,0 +1,83 @@
+//! A node's Java argument file (`java @node.args`) and log configuration.
+
+use crate::names::NodeName;
+
+/// System property that marks a node's process with its cluster's identity.
+pub const CLUSTER_ID_PROPERTY: &str = "caracal.cluster.id";
+
+/// System property that marks a node's process with its name.
+pub const NODE_PROPERTY: &str = "caracal.node";
+
+/// Login modules that can be made to fetch code, by name (CVE-2023-25194, CVE-2025-27818): never wanted.
+const DISALLOWED_LOGIN_MODULES: &str = "com.sun.security.auth.module.JndiLoginModule,com.sun.security.auth.module.LdapLoginModule";
+
+/// What differs between the nodes' JVMs.
+pub(super) struct Jvm<'a> {
+    pub heap_mib: u32,
+    pub system_properties: Vec<(&'a str, String)>,
+    pub main: Main<'a>,
+}
+
+/// What a JVM runs.
+pub(super) enum Main<'a> {
+    Class { class_path: &'a [String], name: &'a str, arguments: Vec<String> },
+    Jar { path: String },
+}
+
+/// The argument file, one argument a line, quoted as the `java` launcher reads it.
+pub(super) fn argument_file(node: &NodeName, jvm: &Jvm<'_>) -> String {
+    let mut lines = vec![
+        format!("# Java arguments of {node}"),
+        "# Generated from the cluster's plan; changes made here are overwritten.".to_owned(),
+        format!("-Xms{}m", jvm.heap_mib.min(128)),
+        format!("-Xmx{}m", jvm.heap_mib),
+        "-XX:+UseG1GC".to_owned(),
+        "-XX:MaxGCPauseMillis=20".to_owned(),
+        "-XX:+ExitOnOutOfMemoryError".to_owned(),
+        "-Djava.awt.headless=true".to_owned(),
+    ];
+    lines.push(format!("-Dorg.apache.kafka.disallowed.login.modules={DISALLOWED_LOGIN_MODULES}"));
+    lines.extend(jvm.system_properties.iter().map(|(key, value)| quote(&format!("-D{key}={value}"))));
+    match &jvm.main {
+        Main::Class { class_path, name, arguments } => {
+            lines.push("-cp".to_owned());
+            lines.push(class_path_argument(class_path));
+            lines.push((*name).to_owned());
+            lines.extend(arguments.iter().map(|argument| quote(argument)));
+        }
+        Main::Jar { path } => {
+            lines.push("-jar".to_owned());
+            lines.push(quote(path));
+        }
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// A quoted argument; inside quotes the launcher reads a backslash as an escape.
+fn quote(argument: &str) -> String {
+    format!("\"{}\"", argument.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// The class path with one jar a line, so that a changed jar is one changed line in a diff.
+fn class_path_argument(jars: &[String]) -> String {
+    format!("\"{}\"", jars.join(":\\\n"))
+}
+
+/// Log configuration of a node that logs by reload4j: one rotated file, 5 x 20 MiB.
+pub(super) fn log4j(log: &str, quiet: &[(&str, &str)]) -> String {
+    let mut text = format!(
+        "# Generated from the cluster's plan; changes made here are overwritten.\n\
+         log4j.rootLogger=INFO, file\n\
+         log4j.appender.file=org.apache.log4j.RollingFileAppender\n\
+         log4j.appender.file.File={log}\n\
+         log4j.appender.file.MaxFileSize=20MB\n\
+         log4j.appender.file.MaxBackupIndex=5\n\
+         log4j.appender.file.layout=org.apache.log4j.PatternLayout\n\
+         log4j.appender.file.layout.ConversionPattern=[%d{{ISO8601}}] %p %m (%c)%n\n"
+    );
+    for (logger, level) in quiet {
+        text.push_str(&["log4j.logger.", logger, "=", level, "\n"].concat());
+    }
+    text
+}

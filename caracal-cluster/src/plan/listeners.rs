@@ -1,0 +1,98 @@
+//! The listener table: who listens where, under which name, protected how.
+//!
+//! Certificates' names, Kafka's `listeners`, what clients are told and what we dial all come from here.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::model::{Ca, ListenerPlan, Protection};
+use super::{NodeNames, PlanError};
+use crate::names::{ListenerName, NodeName};
+use crate::spec::ClusterSpec;
+
+/// A listener's place in the port table: node and listener name.
+pub type PortKey = (NodeName, String);
+
+/// The host that every listener of a local cluster advertises and that its certificate carries.
+pub(super) const HOST: &str = "localhost";
+
+const ZOOKEEPER: [(&str, Protection); 3] = [
+    ("CLIENT", Protection::MutualTls),
+    ("QUORUM", Protection::MutualTls),
+    ("ELECTION", Protection::MutualTls),
+];
+const BROKER: [(&str, Protection); 2] =
+    [("INTERNAL", Protection::MutualTlsScram), ("EXTERNAL", Protection::MutualTlsScram)];
+const REGISTRY: [(&str, Protection); 2] = [("HTTP", Protection::Http), ("MANAGEMENT", Protection::Http)];
+
+/// Every listener that needs a port, in the order of the nodes.
+pub fn port_keys(spec: &ClusterSpec) -> Vec<PortKey> {
+    table(&NodeNames::of(spec))
+        .into_iter()
+        .flat_map(|(node, listeners, _)| {
+            listeners.iter().map(move |(name, _)| (node.clone(), (*name).to_owned()))
+        })
+        .collect()
+}
+
+/// The guide's ports: 9093, 9095, 9097 and 8081 as published there; what it does not publish lies beside
+/// them on loopback.
+pub fn guide_ports(spec: &ClusterSpec) -> BTreeMap<PortKey, u16> {
+    let names = NodeNames::of(spec);
+    let mut ports = BTreeMap::new();
+    for (at, node) in (0_u16..).zip(&names.zookeepers) {
+        ports.insert((node.clone(), "CLIENT".to_owned()), 2181 + at);
+        ports.insert((node.clone(), "QUORUM".to_owned()), 2888 + at);
+        ports.insert((node.clone(), "ELECTION".to_owned()), 3888 + at);
+    }
+    for (at, node) in (0_u16..).zip(&names.brokers) {
+        ports.insert((node.clone(), "INTERNAL".to_owned()), 9092 + 2 * at);
+        ports.insert((node.clone(), "EXTERNAL".to_owned()), 9093 + 2 * at);
+    }
+    ports.insert((names.registry.clone(), "HTTP".to_owned()), 8081);
+    ports.insert((names.registry, "MANAGEMENT".to_owned()), 8082);
+    ports
+}
+
+pub(super) fn plan(
+    _spec: &ClusterSpec,
+    names: &NodeNames,
+    ports: &BTreeMap<PortKey, u16>,
+) -> Result<BTreeMap<NodeName, Vec<ListenerPlan>>, PlanError> {
+    let mut planned = BTreeMap::new();
+    for (node, listeners, ca) in table(names) {
+        let mut list = Vec::new();
+        for (name, protection) in listeners {
+            let port = *ports.get(&(node.clone(), (*name).to_owned())).ok_or_else(|| {
+                PlanError::MissingPort { node: node.to_string(), listener: (*name).to_owned() }
+            })?;
+            list.push(listener(name, port, *protection, ca));
+        }
+        planned.insert(node, list);
+    }
+    Ok(planned)
+}
+
+type Row = (NodeName, &'static [(&'static str, Protection)], Option<Ca>);
+
+fn table(names: &NodeNames) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    rows.extend(names.zookeepers.iter().map(|node| (node.clone(), &ZOOKEEPER[..], Some(Ca::Control))));
+    rows.extend(names.brokers.iter().map(|node| (node.clone(), &BROKER[..], Some(Ca::Data))));
+    rows.push((names.registry.clone(), &REGISTRY[..], None));
+    rows
+}
+
+fn listener(name: &str, port: u16, protection: Protection, ca: Option<Ca>) -> ListenerPlan {
+    let name: ListenerName = name.parse().unwrap_or_else(|error| unreachable!("built-in: {error}"));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    ListenerPlan {
+        name,
+        bind: address,
+        dial: address,
+        advertised_host: HOST.to_owned(),
+        advertised_port: port,
+        protection,
+        ca,
+    }
+}

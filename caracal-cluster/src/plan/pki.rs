@@ -1,0 +1,106 @@
+//! Which certificates there are, with names derived from the listener table.
+
+use std::collections::BTreeSet;
+
+use caracal_pki::{SubjectAltName, Usage};
+
+use super::model::{Ca, CertificatePlan, ListenerPlan, PkiPlan, Role};
+use super::{Context, listeners};
+use crate::names::NodeName;
+
+/// The common name of everybody who may write the brokers' znodes.
+///
+/// ZooKeeper gives a znode to its creator's certificate subject, so brokers and whoever writes the first
+/// users must share one, each with a key of its own. It never changes: a broker with another subject would
+/// be locked out of its own cluster.
+const METADATA_CLIENT: &str = "caracal-metadata-client";
+
+/// The certificate with which the first users are written.
+pub const BOOTSTRAP_CERTIFICATE: &str = "control.bootstrap";
+
+pub(super) fn quorum_id(node: &NodeName) -> String {
+    format!("{node}.quorum")
+}
+
+pub(super) fn listener_id(node: &NodeName) -> String {
+    format!("{node}.listener")
+}
+
+pub(super) fn zookeeper_client_id(node: &NodeName) -> String {
+    format!("{node}.zookeeper-client")
+}
+
+pub(super) fn registry_id(node: &NodeName) -> String {
+    format!("{node}.registry")
+}
+
+pub(super) fn client_id(user: &str) -> String {
+    format!("client.{user}")
+}
+
+pub(super) fn plan(context: &Context<'_>) -> PkiPlan {
+    let mut certificates = Vec::new();
+    for node in &context.names.zookeepers {
+        certificates.push(server(context, quorum_id(node), Ca::Control, "zookeeper", node));
+    }
+    for node in &context.names.brokers {
+        certificates.push(server(context, listener_id(node), Ca::Data, "broker", node));
+        certificates.push(metadata_client(zookeeper_client_id(node)));
+    }
+    let registry = &context.names.registry;
+    certificates.push(server(context, registry_id(registry), Ca::Data, "schema-registry", registry));
+    certificates.push(metadata_client(BOOTSTRAP_CERTIFICATE.to_owned()));
+    for user in context.users.iter().filter(|user| user.role != Role::InterBroker) {
+        certificates.push(CertificatePlan {
+            id: client_id(user.name.as_str()),
+            ca: Ca::Data,
+            common_name: user.name.to_string(),
+            organizational_unit: "client".to_owned(),
+            sans: Vec::new(),
+            usage: Usage::Client,
+        });
+    }
+    let security = context.spec.security;
+    PkiPlan {
+        algorithm: security.key_algorithm,
+        ca_days: security.ca_days,
+        leaf_days: security.certificate_days,
+        certificates,
+    }
+}
+
+fn server(context: &Context<'_>, id: String, ca: Ca, unit: &str, node: &NodeName) -> CertificatePlan {
+    CertificatePlan {
+        id,
+        ca,
+        common_name: node.to_string(),
+        organizational_unit: unit.to_owned(),
+        sans: subject_alt_names(node, context.listeners_of(node)),
+        // Brokers, quorum members and the registry are clients of their own kind, too.
+        usage: Usage::ServerAndClient,
+    }
+}
+
+fn metadata_client(id: String) -> CertificatePlan {
+    CertificatePlan {
+        id,
+        ca: Ca::Control,
+        common_name: METADATA_CLIENT.to_owned(),
+        organizational_unit: "metadata".to_owned(),
+        sans: Vec::new(),
+        usage: Usage::Client,
+    }
+}
+
+/// Every name and address under which a node's listeners are reached, each once, names first.
+fn subject_alt_names(node: &NodeName, listeners: &[ListenerPlan]) -> Vec<SubjectAltName> {
+    let mut names = BTreeSet::from([node.to_string(), listeners::HOST.to_owned()]);
+    names.extend(listeners.iter().map(|listener| listener.advertised_host.clone()));
+    let addresses: BTreeSet<_> =
+        listeners.iter().flat_map(|listener| [listener.bind.ip(), listener.dial.ip()]).collect();
+    names
+        .into_iter()
+        .map(SubjectAltName::Dns)
+        .chain(addresses.into_iter().map(SubjectAltName::Ip))
+        .collect()
+}

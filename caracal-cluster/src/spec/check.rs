@@ -1,0 +1,228 @@
+//! The rules of a spec that a grammar cannot say, each found with its line.
+
+use std::collections::BTreeSet;
+
+use caracal_kafka_contract::EventType;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{Finding, SpecError, line_at};
+use super::{ClusterSpec, PortMode, owned};
+use crate::distribution::kafka_versions;
+use crate::plan::Role;
+
+/// Checks everything and reports every finding at once.
+pub(super) fn check(spec: &ClusterSpec, text: &str, origin: &str) -> Result<(), SpecError> {
+    let mut found = Findings { text, list: Vec::new() };
+    sizes(spec, &mut found);
+    replication(spec, &mut found);
+    security(spec, &mut found);
+    config(spec, &mut found);
+    users(spec, &mut found);
+    topics(spec, &mut found);
+    if found.list.is_empty() {
+        return Ok(());
+    }
+    Err(SpecError { origin: origin.to_owned(), findings: found.list })
+}
+
+struct Findings<'a> {
+    text: &'a str,
+    list: Vec<Finding>,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, key: &str, message: String) {
+        let line = line_of(self.text, key);
+        self.list.push(Finding { line, key: key.to_owned(), message });
+    }
+
+    fn range(&mut self, key: &str, value: u32, allowed: std::ops::RangeInclusive<u32>) {
+        if !allowed.contains(&value) {
+            self.add(key, format!("{value} is outside {} to {}", allowed.start(), allowed.end()));
+        }
+    }
+}
+
+fn sizes(spec: &ClusterSpec, found: &mut Findings<'_>) {
+    found.range("kafka.brokers", spec.kafka.brokers.into(), 1..=9);
+    found.range("kafka.zookeepers", spec.kafka.zookeepers.into(), 1..=7);
+    if spec.kafka.zookeepers % 2 == 0 {
+        let n = spec.kafka.zookeepers;
+        found.add(
+            "kafka.zookeepers",
+            format!("{n} is even: an ensemble survives no more failures with {n} than with {} nodes", n - 1),
+        );
+    }
+    found.range("kafka.heap_mib", spec.kafka.heap_mib, 256..=65536);
+    found.range("kafka.zookeeper_heap_mib", spec.kafka.zookeeper_heap_mib, 64..=16384);
+    found.range("registry.heap_mib", spec.registry.heap_mib, 192..=16384);
+    let versions = kafka_versions();
+    if !versions.contains(&spec.kafka.version.as_str()) {
+        let known = versions.join(", ");
+        found.add("kafka.version", format!("{} is not known here; known: {known}", spec.kafka.version));
+    }
+    if spec.port_mode() == PortMode::Guide && (spec.kafka.brokers > 3 || spec.kafka.zookeepers > 3) {
+        let message = "the guide's port table has 3 brokers and 3 ZooKeeper nodes; larger clusters need `leased`";
+        found.add("ports.mode", message.to_owned());
+    }
+}
+
+fn replication(spec: &ClusterSpec, found: &mut Findings<'_>) {
+    let (factor, min_isr, brokers) = (spec.replication.factor, spec.replication.min_isr, spec.kafka.brokers);
+    if factor == 0 || factor > brokers {
+        found.add(
+            "replication.factor",
+            format!("{factor} copies need {factor} brokers, there are {brokers}; allowed: 1 to {brokers}"),
+        );
+    }
+    if min_isr == 0 || min_isr > factor {
+        found.add(
+            "replication.min_isr",
+            format!("{min_isr} in-sync replicas can never be had of {factor} copies; allowed: 1 to {factor}"),
+        );
+    }
+}
+
+fn security(spec: &ClusterSpec, found: &mut Findings<'_>) {
+    let security = &spec.security;
+    found.range("security.scram_iterations", security.scram_iterations, 4096..=16384);
+    found.range("security.ca_days", security.ca_days, 1..=7300);
+    found.range("security.certificate_days", security.certificate_days, 1..=3650);
+    if security.certificate_days > security.ca_days {
+        found.add(
+            "security.certificate_days",
+            format!("{} days outlive the authority's {}", security.certificate_days, security.ca_days),
+        );
+    }
+}
+
+fn config(spec: &ClusterSpec, found: &mut Findings<'_>) {
+    for (key, value) in &spec.kafka.config {
+        let dotted = format!("kafka.config.{key}");
+        if let Some(why) = owned::owner_of(key) {
+            found.add(&dotted, format!("is owned by the tool: {why}"));
+        } else if !is_config_key(key) {
+            found.add(&dotted, "is not a setting's name: a-z, 0-9, . _ and -".to_owned());
+        }
+        if value.chars().any(char::is_control) {
+            found.add(&dotted, "holds a control character".to_owned());
+        }
+    }
+}
+
+fn is_config_key(key: &str) -> bool {
+    !key.is_empty()
+        && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn users(spec: &ClusterSpec, found: &mut Findings<'_>) {
+    let mut seen = BTreeSet::new();
+    for user in &spec.users {
+        if !seen.insert(user.name.as_str()) {
+            found.add("users", format!("`{}` is there twice", user.name));
+        }
+    }
+    for (role, label) in
+        [(Role::Admin, "admin"), (Role::InterBroker, "inter-broker"), (Role::Registry, "registry")]
+    {
+        if !spec.users.iter().any(|user| user.role == role) {
+            found.add("users", format!("no user has the role `{label}`, and the cluster cannot start without"));
+        }
+    }
+}
+
+fn topics(spec: &ClusterSpec, found: &mut Findings<'_>) {
+    let mut seen = BTreeSet::new();
+    for topic in &spec.topics {
+        if !seen.insert(topic.name.as_str()) {
+            found.add("topics", format!("`{}` is there twice", topic.name));
+        }
+        if !(1..=1000).contains(&topic.partitions) {
+            let message = format!("`{}`: {} partitions are outside 1 to 1000", topic.name, topic.partitions);
+            found.add("topics", message);
+        }
+        for (key, value) in &topic.config {
+            if key == "min.insync.replicas" {
+                found.add("topics", format!("`{}`: use `replication.min_isr`", topic.name));
+            } else if !is_config_key(key) || value.chars().any(char::is_control) {
+                found.add("topics", format!("`{}`: `{key}` is not a setting", topic.name));
+            }
+        }
+        let Some(record) = &topic.record else { continue };
+        if !EventType::ALL.iter().any(|event| event.record() == record) {
+            let known: Vec<_> = EventType::ALL.iter().map(|event| event.record()).collect();
+            let known = known.join(", ");
+            let message = format!("`{}`: no schema for record `{record}`; known: {known}", topic.name);
+            found.add("topics", message);
+        }
+    }
+}
+
+/// The line on which a dotted key is set, or of its table, if the text has it.
+fn line_of(text: &str, dotted: &str) -> Option<usize> {
+    let root = DeTable::parse(text).ok()?;
+    let mut rest = dotted;
+    let mut table = root.get_ref();
+    loop {
+        if let Some((key, _)) = table.iter().find(|(key, _)| key.get_ref().as_ref() == rest) {
+            return Some(line_at(text, key.span().start));
+        }
+        let (head, tail) = rest.split_once('.')?;
+        let (_, value) = table.iter().find(|(key, _)| key.get_ref().as_ref() == head)?;
+        let DeValue::Table(inner) = value.get_ref() else { return None };
+        (table, rest) = (inner, tail);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        ClusterSpec::parse(text, "cluster.toml").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_default_is_legal_and_survives_its_own_text() {
+        let text = ClusterSpec::default().to_toml();
+        assert_eq!(ClusterSpec::parse(&text, "x").unwrap(), ClusterSpec::default());
+        assert_eq!(ClusterSpec::parse("", "x").unwrap(), ClusterSpec::default());
+    }
+
+    #[test]
+    fn an_unknown_key_names_line_and_alternatives() {
+        let text = refused("name = \"caracal\"\n[kafka]\nbroker = 3\n");
+        assert!(text.contains("line 3") && text.contains("`broker`") && text.contains("`brokers`"), "{text}");
+    }
+
+    #[test]
+    fn impossible_replication_names_line_and_limit() {
+        let text = refused("[kafka]\nbrokers = 2\n\n[replication]\nfactor = 3\n");
+        assert!(text.contains("line 5") && text.contains("there are 2"), "{text}");
+        let text = refused("[replication]\nfactor = 2\nmin_isr = 3\n");
+        assert!(text.contains("line 3") && text.contains("allowed: 1 to 2"), "{text}");
+    }
+
+    #[test]
+    fn every_finding_is_reported_at_once() {
+        let text = refused("[kafka]\nbrokers = 0\nzookeepers = 2\n[security]\nscram_iterations = 210000\n");
+        for part in ["kafka.brokers", "kafka.zookeepers", "security.scram_iterations", "4096 to 16384"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn owned_keys_are_refused_with_the_reason() {
+        for key in ["listeners", "ssl.client.auth", "listener.name.external.ssl.client.auth", "super.users"] {
+            let text = refused(&format!("[kafka.config]\n\"{key}\" = \"x\"\n"));
+            assert!(text.contains("line 2") && text.contains("owned by the tool"), "{text}");
+        }
+        assert!(ClusterSpec::parse("[kafka.config]\n\"num.io.threads\" = \"4\"\n", "x").is_ok());
+    }
+
+    #[test]
+    fn a_cluster_without_an_inter_broker_user_is_refused() {
+        let text = refused("[[users]]\nname = \"admin\"\nrole = \"admin\"\n");
+        assert!(text.contains("inter-broker") && text.contains("registry"), "{text}");
+    }
+}

@@ -119,6 +119,15 @@ fn kafka_does_not_apply_saslprep() {
     }
 }
 
+/// Why the empty password is refused here: Java's HMAC takes no empty key.
+#[test]
+fn kafka_takes_no_empty_password() {
+    let refused = Judge::start().ask("derive\tSCRAM-SHA-512\t\tc2FsdA==\t4096").unwrap_err();
+    assert!(refused.contains("Empty key"), "{refused}");
+    let ours = ScramCredential::derive(Mechanism::ScramSha512, &"".into(), Iterations::MIN);
+    assert_eq!(ours.unwrap_err(), ScramError::PasswordEmpty);
+}
+
 /// Why such user names are refused here: Kafka's server does not even read them.
 #[test]
 fn kafkas_server_reads_ascii_user_names_only() {
@@ -192,7 +201,7 @@ impl Judge {
 
 impl Drop for Judge {
     fn drop(&mut self) {
-        // Its standard input may still be open, so it is not asked.
+        // Killed rather than asked: its standard input closes only after this.
         drop(self.jvm.kill());
         drop(self.jvm.wait());
     }

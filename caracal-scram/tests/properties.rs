@@ -1,5 +1,7 @@
 //! What must hold for every input: records and exchanges agree, tampering is noticed, parsers do not panic.
 
+use std::sync::LazyLock;
+
 use caracal_scram::{Iterations, Mechanism, ScramClient, ScramCredential, ScramError, ScramServer};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -82,15 +84,22 @@ proptest! {
         let outcome = exchange(&credential, "user", &wrong, |_, message| message.to_vec());
         prop_assert!(matches!(outcome, Err(ScramError::ClientProof { .. })), "{:?}", outcome);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Flips one bit of one message. No message has a byte that may be changed unnoticed.
     #[test]
     fn tampering_is_noticed(
-        mechanism in mechanism(), number in 0..4_usize, place in any::<prop::sample::Index>(), bit in 0..8_u8,
+        which in 0..2_usize, number in 0..4_usize, place in any::<prop::sample::Index>(), bit in 0..8_u8,
     ) {
-        let password = SecretString::from("pencil");
-        let credential = ScramCredential::derive(mechanism, &password, Iterations::MIN).unwrap();
-        let outcome = exchange(&credential, "user", &password, |at, message| {
+        static CREDENTIALS: LazyLock<[ScramCredential; 2]> = LazyLock::new(|| {
+            Mechanism::ALL.map(|mechanism| {
+                ScramCredential::derive(mechanism, &"pencil".into(), Iterations::MIN).unwrap()
+            })
+        });
+        let outcome = exchange(&CREDENTIALS[which], "user", &"pencil".into(), |at, message| {
             let mut message = message.to_vec();
             if at == number {
                 let place = place.index(message.len());

@@ -1,1 +1,4 @@
-//! caracal-kafka-client/contract
+#![doc = include_str!("../README.md")]
+
+pub mod events;
+pub mod profile;

@@ -1,6 +1,6 @@
 //! The schema registry: Apicurio with its journal in Kafka, over mutual TLS and SCRAM-SHA-512.
 
-use caracal_kafka_contract::EventType;
+use caracal_kafka_contract::events::EventType;
 
 use super::jvm::{Jvm, Main, argument_file};
 use super::model::{Ca, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan, SubjectPlan, TopicPlan};

@@ -67,7 +67,7 @@ fn producer(spec: &ClusterSpec, user: &UserName) -> Vec<AclRule> {
     let mut rules: Vec<AclRule> = spec
         .topics
         .iter()
-        .filter(|topic| topic.name.as_str() != caracal_kafka_contract::TOPIC_DEAD_LETTERS)
+        .filter(|topic| topic.name.as_str() != caracal_kafka_contract::events::TOPIC_DEAD_LETTERS)
         .flat_map(|topic| {
             [Operation::Write, Operation::Describe].map(|op| literal(user, ResourceKind::Topic, topic.name.as_str(), op))
         })
@@ -91,8 +91,8 @@ fn consumer(spec: &ClusterSpec, user: &UserName) -> Vec<AclRule> {
     for operation in [Operation::Read, Operation::Describe] {
         rules.push(prefixed(user, ResourceKind::Group, APPLICATION_PREFIX, operation));
     }
-    if spec.topics.iter().any(|topic| topic.name.as_str() == caracal_kafka_contract::TOPIC_DEAD_LETTERS) {
-        let letters = caracal_kafka_contract::TOPIC_DEAD_LETTERS;
+    if spec.topics.iter().any(|topic| topic.name.as_str() == caracal_kafka_contract::events::TOPIC_DEAD_LETTERS) {
+        let letters = caracal_kafka_contract::events::TOPIC_DEAD_LETTERS;
         rules.push(literal(user, ResourceKind::Topic, letters, Operation::Write));
         rules.push(literal(user, ResourceKind::Cluster, "kafka-cluster", Operation::IdempotentWrite));
     }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use caracal_kafka_contract::EventType;
+use caracal_kafka_contract::events::EventType;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Finding, SpecError, line_at};
 use super::{ClusterSpec, PortMode, owned};
-use crate::distribution::kafka_versions;
+use crate::distribution::Artifact;
+
 use crate::plan::Role;
 
 /// Checks everything and reports every finding at once.
@@ -56,7 +57,7 @@ fn sizes(spec: &ClusterSpec, found: &mut Findings<'_>) {
     found.range("kafka.heap_mib", spec.kafka.heap_mib, 256..=65536);
     found.range("kafka.zookeeper_heap_mib", spec.kafka.zookeeper_heap_mib, 64..=16384);
     found.range("registry.heap_mib", spec.registry.heap_mib, 192..=16384);
-    let versions = kafka_versions();
+    let versions: Vec<&str> = Artifact::kafka_versions().collect();
     if !versions.contains(&spec.kafka.version.as_str()) {
         let known = versions.join(", ");
         found.add("kafka.version", format!("{} is not known here; known: {known}", spec.kafka.version));

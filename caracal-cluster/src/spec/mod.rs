@@ -286,7 +286,7 @@ fn default_users() -> Vec<UserSpec> {
 }
 
 fn default_topics() -> Vec<TopicSpec> {
-    use caracal_kafka_contract::{EventType, TOPIC_DEAD_LETTERS};
+    use caracal_kafka_contract::events::{EventType, TOPIC_DEAD_LETTERS};
     let partitions = |event: EventType| match event {
         EventType::MeteringEvent => 10,
         EventType::PolicyDecision => 5,

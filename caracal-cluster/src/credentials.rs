@@ -1,0 +1,429 @@
+//! Step 1 of the guide: authorities, certificates, passwords, and the files of every node and client.
+//!
+//! [`Credentials::observe`] compares what lies in the cluster's directory with the plan and names every
+//! difference; [`Credentials::apply`] makes what is missing and replaces what does not fit. What is
+//! replaced is set aside, never deleted.
+//!
+//! A certificate is known by its fingerprint in `pki/inventory.json`; one that was changed by hand is
+//! found by it. A certificate authority that was put there by hand, with its key, is taken as it is, and
+//! every certificate below it is issued anew: that is how a team's own authority is brought.
+
+mod clients;
+mod nodes;
+
+use std::collections::BTreeMap;
+
+use caracal_pki::inventory::{self, CertificateInfo, Status};
+use caracal_pki::{
+    CertificateAuthority, DistinguishedName, Issued, LeafRequest, PkiError, PrivateKeyPem, Validity, store,
+};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+pub use self::clients::ClientFiles;
+pub use self::nodes::{NodeFiles, file_digest};
+use crate::dir::{ClusterDir, DirError};
+use crate::names::UserName;
+use crate::plan::{Ca, CertificatePlan, ClusterPlan};
+
+/// Organisation in every subject.
+const ORGANIZATION: &str = "Caracal";
+
+/// What goes wrong with credentials.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// The directory.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// A certificate or key.
+    #[error("{what} cannot be made or read")]
+    Pki {
+        /// Which one.
+        what: String,
+        /// The cause.
+        #[source]
+        source: PkiError,
+    },
+    /// Randomness.
+    #[error("the operating system gives no randomness for the password of `{user}`")]
+    Random {
+        /// The user.
+        user: String,
+    },
+    /// A file that a step before should have made.
+    #[error("{path} is missing: run `cargo xtask credentials` again")]
+    Missing {
+        /// The file.
+        path: String,
+    },
+    /// A certificate authority without one of its two files.
+    #[error("{path} is missing although the other half of the authority is there: put it back, or move both away to get a new authority")]
+    HalfAuthority {
+        /// The missing file.
+        path: String,
+    },
+}
+
+/// One certificate as issued, remembered to find later changes.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct InventoryEntry {
+    fingerprint_sha256: String,
+    serial_hex: String,
+    issuer_fingerprint_sha256: String,
+}
+
+/// Every certificate as issued, by id.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+struct Inventory {
+    certificates: BTreeMap<String, InventoryEntry>,
+}
+
+/// What was found, or done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What is not there yet.
+    pub missing: Vec<String>,
+    /// What is there and does not fit, each with the reason.
+    pub drifted: Vec<String>,
+}
+
+impl Findings {
+    /// Whether everything is there and fits.
+    pub fn is_clean(&self) -> bool {
+        self.missing.is_empty() && self.drifted.is_empty()
+    }
+}
+
+/// Authorities, certificates and passwords of one cluster.
+#[derive(Clone, Debug)]
+pub struct Credentials<'a> {
+    dir: &'a ClusterDir,
+    plan: &'a ClusterPlan,
+    now: OffsetDateTime,
+}
+
+impl<'a> Credentials<'a> {
+    /// The credentials of a plan in a directory; `now` decides what has expired.
+    pub fn new(dir: &'a ClusterDir, plan: &'a ClusterPlan, now: OffsetDateTime) -> Self {
+        Self { dir, plan, now }
+    }
+
+    /// Compares the directory with the plan.
+    ///
+    /// # Errors
+    /// When something that is there cannot be read at all.
+    pub fn observe(&self) -> Result<Findings, CredentialsError> {
+        let mut findings = Findings::default();
+        let inventory = self.inventory()?;
+        let mut issuers = BTreeMap::new();
+        for ca in Ca::ALL {
+            match self.authority(ca)? {
+                None => findings.missing.push(format!("{} authority", ca.stem())),
+                Some(authority) => {
+                    issuers.insert(ca, self.inspect(ca.stem(), authority.certificate_pem())?.fingerprint_sha256);
+                }
+            }
+        }
+        for certificate in &self.plan.pki.certificates {
+            match self.certificate_problem(certificate, &inventory, issuers.get(&certificate.ca))? {
+                None => {}
+                Some(Problem::Missing) => findings.missing.push(format!("certificate {}", certificate.id)),
+                Some(Problem::Drift(why)) => {
+                    findings.drifted.push(format!("certificate {} {why}", certificate.id));
+                }
+            }
+        }
+        for user in &self.plan.users {
+            if self.password(&user.name)?.is_none() {
+                findings.missing.push(format!("password of {}", user.name));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Makes what is missing and replaces what does not fit; returns what was found before.
+    ///
+    /// # Errors
+    /// When a file cannot be written or a certificate cannot be made.
+    pub fn apply(&self) -> Result<Findings, CredentialsError> {
+        let mut findings = Findings::default();
+        store::create_private_dir(&self.dir.pki()).map_err(DirError::from)?;
+        store::create_private_dir(&self.dir.passwords()).map_err(DirError::from)?;
+        let mut inventory = self.inventory()?;
+        for ca in Ca::ALL {
+            let authority = match self.authority(ca)? {
+                Some(authority) => authority,
+                None => {
+                    findings.missing.push(format!("{} authority", ca.stem()));
+                    self.create_authority(ca)?
+                }
+            };
+            self.issue_below(ca, &authority, &mut inventory, &mut findings)?;
+        }
+        let planned = |id: &String| self.plan.pki.certificates.iter().any(|cert| cert.id == **id);
+        inventory.certificates.retain(|id, _| planned(id));
+        self.dir.write_json(&self.inventory_path(), &inventory)?;
+        for user in &self.plan.users {
+            if self.password(&user.name)?.is_none() {
+                findings.missing.push(format!("password of {}", user.name));
+                let password = generate_password(&user.name)?;
+                self.dir.write(&self.dir.password(&user.name), password.expose_secret().as_bytes())?;
+            }
+        }
+        Ok(findings)
+    }
+
+    fn issue_below(
+        &self,
+        ca: Ca,
+        authority: &CertificateAuthority,
+        inventory: &mut Inventory,
+        findings: &mut Findings,
+    ) -> Result<(), CredentialsError> {
+        let issuer = self.inspect(ca.stem(), authority.certificate_pem())?.fingerprint_sha256;
+        for certificate in self.plan.pki.certificates.iter().filter(|certificate| certificate.ca == ca) {
+            match self.certificate_problem(certificate, inventory, Some(&issuer))? {
+                None => continue,
+                Some(Problem::Missing) => findings.missing.push(format!("certificate {}", certificate.id)),
+                Some(Problem::Drift(why)) => {
+                    findings.drifted.push(format!("certificate {} {why}", certificate.id));
+                    self.set_aside(&certificate.id)?;
+                }
+            }
+            let issued = self.issue(authority, certificate)?;
+            let info = self.inspect(&certificate.id, issued.chain_pem())?;
+            let entry = InventoryEntry {
+                fingerprint_sha256: info.fingerprint_sha256,
+                serial_hex: info.serial_hex,
+                issuer_fingerprint_sha256: issuer.clone(),
+            };
+            inventory.certificates.insert(certificate.id.clone(), entry);
+        }
+        Ok(())
+    }
+
+    /// The authority's certificate as PEM.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn authority_pem(&self, ca: Ca) -> Result<String, CredentialsError> {
+        let path = self.pki_path(ca.stem(), "pem");
+        self.dir.read_text(&path)?.ok_or_else(|| CredentialsError::Missing { path: path.display().to_string() })
+    }
+
+    /// An authority with its key; none when it has not been made.
+    ///
+    /// # Errors
+    /// When half of it is missing, or it is not an authority.
+    pub fn authority(&self, ca: Ca) -> Result<Option<CertificateAuthority>, CredentialsError> {
+        let (certificate, key) = (self.pki_path(ca.stem(), "pem"), self.pki_path(ca.stem(), "key"));
+        let half = |path: &std::path::Path| CredentialsError::HalfAuthority { path: path.display().to_string() };
+        match (self.dir.read_text(&certificate)?, self.dir.read_text(&key)?) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(half(&certificate)),
+            (Some(_), None) => Err(half(&key)),
+            (Some(certificate), Some(key)) => PrivateKeyPem::parse(&key)
+                .and_then(|key| CertificateAuthority::from_pem(&certificate, &key))
+                .map(Some)
+                .map_err(|source| CredentialsError::Pki { what: format!("the authority {}", ca.stem()), source }),
+        }
+    }
+
+    /// A certificate with its key.
+    ///
+    /// # Errors
+    /// When it is not there or its halves do not fit.
+    pub fn issued(&self, id: &str) -> Result<Issued, CredentialsError> {
+        let (chain, key) = (self.pki_path(id, "pem"), self.pki_path(id, "key"));
+        let read = |path: &std::path::Path| {
+            self.dir
+                .read_text(path)?
+                .ok_or_else(|| CredentialsError::Missing { path: path.display().to_string() })
+        };
+        let (chain, key) = (read(&chain)?, read(&key)?);
+        PrivateKeyPem::parse(&key)
+            .and_then(|key| Issued::from_pem(&chain, &key))
+            .map_err(|source| CredentialsError::Pki { what: format!("the certificate {id}"), source })
+    }
+
+    /// A user's password; none when it has not been made. One newline at the end does not count.
+    ///
+    /// # Errors
+    /// When its file is not private or not text.
+    pub fn password(&self, user: &UserName) -> Result<Option<SecretString>, CredentialsError> {
+        let text = self.dir.read_text(&self.dir.password(user))?;
+        Ok(text.map(|text| SecretString::from(text.strip_suffix('\n').unwrap_or(&text).to_owned())))
+    }
+
+    /// A user's password, which must be there.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Missing`].
+    pub fn expect_password(&self, user: &UserName) -> Result<SecretString, CredentialsError> {
+        self.password(user)?.ok_or_else(|| CredentialsError::Missing {
+            path: self.dir.password(user).display().to_string(),
+        })
+    }
+
+    /// Every certificate that is there, authorities first, with its id.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn certificates(&self) -> Result<Vec<(String, CertificateInfo)>, CredentialsError> {
+        let ids = Ca::ALL.iter().map(|ca| ca.stem().to_owned());
+        let ids = ids.chain(self.plan.pki.certificates.iter().map(|certificate| certificate.id.clone()));
+        let mut list = Vec::new();
+        for id in ids {
+            if let Some(text) = self.dir.read_text(&self.pki_path(&id, "pem"))? {
+                let info = self.inspect(&id, &text)?;
+                list.push((id, info));
+            }
+        }
+        Ok(list)
+    }
+
+    fn pki_path(&self, id: &str, extension: &str) -> std::path::PathBuf {
+        self.dir.pki().join(format!("{id}.{extension}"))
+    }
+
+    fn inventory_path(&self) -> std::path::PathBuf {
+        self.dir.pki().join("inventory.json")
+    }
+
+    fn inventory(&self) -> Result<Inventory, CredentialsError> {
+        let path = self.inventory_path();
+        let Some(text) = self.dir.read_text(&path)? else { return Ok(Inventory::default()) };
+        serde_json::from_str(&text).map_err(|error| {
+            let (path, why) = (path.display().to_string(), error.to_string());
+            DirError::Unreadable { path, what: "the inventory of certificates", why }.into()
+        })
+    }
+
+    fn create_authority(&self, ca: Ca) -> Result<CertificateAuthority, CredentialsError> {
+        let name = format!("{} {} CA", self.plan.cluster, match ca {
+            Ca::Data => "data",
+            Ca::Control => "control",
+        });
+        let subject = DistinguishedName::common_name(name).with_organization(ORGANIZATION);
+        let validity = Validity::days_from(self.now, self.plan.pki.ca_days);
+        let authority = CertificateAuthority::create(subject, self.plan.pki.algorithm, validity)
+            .map_err(|source| CredentialsError::Pki { what: format!("the authority {}", ca.stem()), source })?;
+        // The key first: a certificate without its key would look like somebody's own authority, half there.
+        self.dir.write(&self.pki_path(ca.stem(), "key"), authority.key_pem().expose_pem().as_bytes())?;
+        self.dir.write(&self.pki_path(ca.stem(), "pem"), authority.certificate_pem().as_bytes())?;
+        Ok(authority)
+    }
+
+    fn issue(
+        &self,
+        authority: &CertificateAuthority,
+        certificate: &CertificatePlan,
+    ) -> Result<Issued, CredentialsError> {
+        let pki = |source| CredentialsError::Pki { what: format!("the certificate {}", certificate.id), source };
+        let ca = self.inspect(certificate.ca.stem(), authority.certificate_pem())?;
+        let mut validity = Validity::days_from(self.now, self.plan.pki.leaf_days);
+        validity.not_before = validity.not_before.max(ca.not_before);
+        validity.not_after = validity.not_after.min(ca.not_after);
+        let request = LeafRequest {
+            subject: subject(certificate),
+            sans: certificate.sans.clone(),
+            usage: certificate.usage,
+            algorithm: self.plan.pki.algorithm,
+            validity,
+        };
+        let issued = authority.issue(&request).map_err(pki)?;
+        self.dir.write(&self.pki_path(&certificate.id, "key"), issued.key_pem().expose_pem().as_bytes())?;
+        self.dir.write(&self.pki_path(&certificate.id, "pem"), issued.chain_pem().as_bytes())?;
+        Ok(issued)
+    }
+
+    fn inspect(&self, what: &str, pem: &str) -> Result<CertificateInfo, CredentialsError> {
+        let pki = |source| CredentialsError::Pki { what: format!("the certificate {what}"), source };
+        let first = inventory::inspect_pem(pem).map_err(pki)?.into_iter().next();
+        first.ok_or_else(|| CredentialsError::Missing {
+            path: format!("a certificate in {}", self.pki_path(what, "pem").display()),
+        })
+    }
+
+    /// What keeps an existing certificate from being used as it is.
+    fn certificate_problem(
+        &self,
+        plan: &CertificatePlan,
+        inventory: &Inventory,
+        issuer: Option<&String>,
+    ) -> Result<Option<Problem>, CredentialsError> {
+        let drift = |why: &str| Ok(Some(Problem::Drift(why.to_owned())));
+        let (chain, key) = (self.pki_path(&plan.id, "pem"), self.pki_path(&plan.id, "key"));
+        let (Some(chain), Some(key)) = (self.dir.read_text(&chain)?, self.dir.read_text(&key)?) else {
+            return Ok(Some(Problem::Missing));
+        };
+        let Some(known) = inventory.certificates.get(&plan.id) else {
+            return drift("is not in the inventory: it was put there by hand or its making was interrupted");
+        };
+        let Ok(info) = self.inspect(&plan.id, &chain) else { return drift("is not a certificate any more") };
+        if info.fingerprint_sha256 != known.fingerprint_sha256 {
+            return drift("was changed by hand: it is not the one that was issued");
+        }
+        if !PrivateKeyPem::parse(&key).is_ok_and(|key| inventory::key_matches(&chain, &key).unwrap_or(false)) {
+            return drift("has a key that was changed by hand: the two do not belong together");
+        }
+        if issuer.is_some_and(|issuer| *issuer != known.issuer_fingerprint_sha256) {
+            return drift("was issued by an authority that has been replaced since");
+        }
+        if info.status(self.now) == Status::Expired {
+            return drift("has expired");
+        }
+        if info.subject != subject(plan).to_string() || info.sans != plan.sans {
+            return drift("carries other names than the plan");
+        }
+        Ok(None)
+    }
+
+    /// Moves a certificate and its key out of the way; nothing is deleted.
+    fn set_aside(&self, id: &str) -> Result<(), CredentialsError> {
+        let folder = self.dir.pki().join("set-aside");
+        store::create_private_dir(&folder).map_err(DirError::from)?;
+        let stamp = self.now.unix_timestamp();
+        for extension in ["pem", "key"] {
+            let from = self.pki_path(id, extension);
+            let to = folder.join(format!("{id}.{stamp}.{extension}"));
+            if from.exists() {
+                std::fs::rename(&from, &to).map_err(|source| DirError::Io {
+                    action: "moving aside",
+                    path: from.display().to_string(),
+                    source,
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Problem {
+    Missing,
+    Drift(String),
+}
+
+fn subject(certificate: &CertificatePlan) -> DistinguishedName {
+    DistinguishedName::common_name(&certificate.common_name)
+        .with_organizational_unit(&certificate.organizational_unit)
+        .with_organization(ORGANIZATION)
+}
+
+/// A password of 160 bits from the operating system, in letters and digits that need no quoting anywhere.
+///
+/// Kafka caps the iterations of the derivation at 16384, far below what a typed password would need, so
+/// strength comes from the password itself.
+fn generate_password(user: &UserName) -> Result<SecretString, CredentialsError> {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut random = [0_u8; 32];
+    SystemRandom::new()
+        .fill(&mut random)
+        .map_err(|_| CredentialsError::Random { user: user.to_string() })?;
+    // 32 letters of 5 bits each: 160 bits.
+    let text: String = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
+    Ok(SecretString::from(text))
+}

@@ -3,7 +3,12 @@
 pub mod credentials;
 pub mod dir;
 pub mod distribution;
+pub mod lifecycle;
 pub mod names;
 pub mod plan;
+pub mod ports;
 pub mod properties;
+pub mod registry;
+pub mod runtime;
 pub mod spec;
+pub mod wait;

@@ -89,7 +89,7 @@ impl<'a> ClientFiles<'a> {
             ("keystore.p12", key_store),
             ("truststore.p12", trust_store),
             ("store-password", store_password.expose_secret().as_bytes().to_vec()),
-            ("client.properties", self.java("client", &password, &store_password, &[])),
+            ("client.properties", self.java("client", &password, &store_password, &[] as &[(&str, &str)])),
             ("producer.properties", self.java("producer", &password, &store_password, PRODUCER)),
             ("consumer.properties", self.java("consumer", &password, &store_password, &self.consumer())),
             ("kcat.conf", self.kcat(&password)),

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use caracal_pki::KeyAlgorithm;
 use serde::{Deserialize, Serialize};
 
-pub use self::error::SpecError;
+pub use self::error::{Finding, SpecError};
 pub use self::owned::owned_keys;
 use crate::names::{ClusterName, TopicName, UserName};
 use crate::plan::{RegistryFlavor, Role};
@@ -288,7 +288,7 @@ fn default_users() -> Vec<UserSpec> {
 fn default_topics() -> Vec<TopicSpec> {
     use caracal_kafka_contract::events::{EventType, TOPIC_DEAD_LETTERS};
     let partitions = |event: EventType| match event {
-        EventType::MeteringEvent => 10,
+        EventType::Metering => 10,
         EventType::PolicyDecision => 5,
         _ => 3,
     };

@@ -1,0 +1,3 @@
+//! What happens to a cluster over time: up, down, start, stop, and what differs.
+
+pub mod engine;

@@ -16,7 +16,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use caracal_pki::store::{self, StoreError};
@@ -92,6 +92,10 @@ pub struct ClusterRecord {
     pub registry: String,
     /// The registry's version.
     pub registry_version: String,
+    /// Number of brokers that data may lie on.
+    pub brokers: u16,
+    /// Number of ZooKeeper nodes.
+    pub zookeepers: u16,
 }
 
 /// The folder that holds every cluster of this user or workspace.
@@ -265,27 +269,36 @@ impl ClusterDir {
         let path = self.lock_file();
         store::create_private_dir(path.parent().unwrap_or(&self.root))?;
         let io = |source| DirError::Io { action: "locking", path: path.display().to_string(), source };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                let holder = if holder.trim().is_empty() { "unknown".to_owned() } else { holder.trim().to_owned() };
-                return Err(DirError::Locked { cluster: self.name.to_string(), holder });
+        let mut file = loop {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)
+                .map_err(io)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(self.locked(&mut file)),
+                Err(TryLockError::Error(source)) => return Err(io(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(io(source)),
-        }
+            // Between opening and locking, the last holder may have removed the file: its lock is nobody's.
+            let same = |there: std::fs::Metadata| file.metadata().is_ok_and(|ours| ours.ino() == there.ino());
+            if std::fs::metadata(&path).is_ok_and(same) {
+                break file;
+            }
+        };
         let holder = format!("process {}, `{command}`\n", std::process::id());
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())).map_err(io)?;
-        Ok(DirLock { file })
+        Ok(DirLock { file, path })
+    }
+
+    fn locked(&self, file: &mut File) -> DirError {
+        let mut holder = String::new();
+        let _ = file.read_to_string(&mut holder);
+        let holder = if holder.trim().is_empty() { "unknown".to_owned() } else { holder.trim().to_owned() };
+        DirError::Locked { cluster: self.name.to_string(), holder }
     }
 
     /// Reads the cluster's identity; none when it was never made.
@@ -357,18 +370,29 @@ impl ClusterDir {
         self.write(path, text.as_bytes())
     }
 
-    /// Removes the whole directory.
+    /// Removes the whole directory; and the state root with it, when no other cluster is in it.
     ///
     /// # Errors
     /// [`DirError::Io`].
-    pub fn remove(&self) -> Result<(), DirError> {
+    pub fn remove(&self, lock: DirLock) -> Result<(), DirError> {
         let path = self.path();
         match std::fs::remove_dir_all(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                Err(DirError::Io { action: "removing", path: path.display().to_string(), source })
+                return Err(DirError::Io { action: "removing", path: path.display().to_string(), source });
             }
-            _ => Ok(()),
+            _ => {}
         }
+        lock.remove();
+        // Each of these fails, rightly, when something else is in the folder.
+        let _ = std::fs::remove_dir(self.root.join("clusters"));
+        let _ = std::fs::remove_dir(self.root.join("locks"));
+        let only_ours = std::fs::read_dir(&self.root)
+            .is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == ".gitignore"));
+        if only_ours {
+            let _ = std::fs::remove_file(self.root.join(".gitignore"));
+            let _ = std::fs::remove_dir(&self.root);
+        }
+        Ok(())
     }
 }
 
@@ -376,11 +400,19 @@ impl ClusterDir {
 #[derive(Debug)]
 pub struct DirLock {
     file: File,
+    path: PathBuf,
+}
+
+impl DirLock {
+    /// Removes the lock file while it is still held, so that nobody can have opened it as its own.
+    fn remove(self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 impl Drop for DirLock {
     fn drop(&mut self) {
-        // Emptied, not removed: removing a lock file that somebody has just opened would give two holders.
+        // Emptied, not removed: the next holder writes its own name.
         let _ = self.file.set_len(0);
     }
 }

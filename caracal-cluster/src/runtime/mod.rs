@@ -1,3 +1,63 @@
 //! What runs the nodes of a plan: processes of this machine, or containers.
+//!
+//! A runtime has few verbs: start a node, stop it by a deadline, say what it is, show its log. Everything
+//! else (order, waiting, proof) is the lifecycle's, and the same for every runtime.
+//!
+//! **Architecture invariant:** only this folder starts the processes of nodes.
 
+mod native;
 pub mod process;
+
+pub use self::native::{NativeRuntime, NodeError, NodeState};
+use crate::plan::NodePlan;
+
+/// Where a cluster's nodes run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Runtime {
+    /// As processes of this machine.
+    Native(NativeRuntime),
+}
+
+impl Runtime {
+    /// The runtime's name, as `--runtime` takes it.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Native(_) => "native",
+        }
+    }
+
+    /// Starts a node that does not run; does not wait for it.
+    ///
+    /// # Errors
+    /// When its process cannot be made.
+    pub fn start(&self, node: &NodePlan) -> Result<(), NodeError> {
+        match self {
+            Self::Native(native) => native.start(node),
+        }
+    }
+
+    /// Stops a node within its own deadline, then kills it; says how it ended.
+    ///
+    /// # Errors
+    /// When it cannot be signalled or does not end even so.
+    pub async fn stop(&self, node: &NodePlan) -> Result<process::Stopped, NodeError> {
+        match self {
+            Self::Native(native) => native.stop(node).await,
+        }
+    }
+
+    /// What a node is at this moment.
+    pub fn observe(&self, node: &NodePlan) -> NodeState {
+        match self {
+            Self::Native(native) => native.observe(node),
+        }
+    }
+
+    /// The end of a node's log with the likely cause, for an error message.
+    pub fn explain(&self, node: &NodePlan) -> String {
+        match self {
+            Self::Native(native) => native.explain(node),
+        }
+    }
+}

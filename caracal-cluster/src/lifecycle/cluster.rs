@@ -1,0 +1,302 @@
+//! One cluster, resolved: its directory, description, identity and plan.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use uuid::Uuid;
+
+use crate::dir::{ClusterDir, ClusterRecord, DirError, STATE_FORMAT, StateRoot};
+use crate::distribution::{Artifact, Cache, InstallError};
+use crate::names::ClusterName;
+use crate::plan::{self, ClusterPlan, NodePlan, PlanError, PlanInputs, PortKey};
+use crate::ports::{self, LeaseError, LeaseOwner};
+use crate::runtime::{NativeRuntime, Runtime};
+use crate::spec::{ClusterSpec, DEFAULT_CLUSTER, PortMode, SpecError};
+
+/// What keeps a cluster from being resolved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// Its directory.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// Its description.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// Its plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The cache of distributions.
+    #[error(transparent)]
+    Cache(#[from] InstallError),
+    /// Its ports.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// There is no such cluster.
+    #[error("there is no cluster `{name}` here{known}; `cargo xtask cluster up{flag}` makes it")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The clusters that are here.
+        known: String,
+        /// The flag that names it.
+        flag: String,
+    },
+    /// The description is for another cluster.
+    #[error("{path} describes cluster `{found}`, but `{wanted}` was asked for: drop one of the two")]
+    OtherName {
+        /// The file.
+        path: String,
+        /// The name in it.
+        found: String,
+        /// The name asked for.
+        wanted: String,
+    },
+    /// The description changes what kept data depends on.
+    #[error("cluster `{cluster}` keeps data of {what} {was}, the description wants {wanted}: {why}")]
+    KeptData {
+        /// The cluster.
+        cluster: String,
+        /// What differs.
+        what: &'static str,
+        /// What the data was made by.
+        was: String,
+        /// What is wanted.
+        wanted: String,
+        /// Why that cannot be, and what to do.
+        why: &'static str,
+    },
+    /// The file of the description cannot be read.
+    #[error("the cluster description {path} cannot be read")]
+    SpecFile {
+        /// The file.
+        path: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A cluster with everything decided.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Its directory.
+    pub dir: ClusterDir,
+    /// What was asked for.
+    pub spec: ClusterSpec,
+    /// Who it is.
+    pub record: ClusterRecord,
+    /// What is to be.
+    pub plan: ClusterPlan,
+    /// Where distributions are kept.
+    pub cache: Cache,
+    /// Whether it had been made before.
+    pub existed: bool,
+}
+
+/// How ports that are not known yet are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ports {
+    /// Leased, so that they are kept.
+    Lease,
+    /// Only looked at; stand-ins for those that a lease would give.
+    Look,
+}
+
+impl Cluster {
+    /// Resolves a cluster that is about to be made or changed; leases its ports.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn for_change(
+        root: &StateRoot,
+        name: Option<&ClusterName>,
+        spec_file: Option<&Path>,
+    ) -> Result<Self, ClusterError> {
+        Self::resolve(root, name, spec_file, Ports::Lease)
+    }
+
+    /// Resolves a cluster without changing anything.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn for_looking(
+        root: &StateRoot,
+        name: Option<&ClusterName>,
+        spec_file: Option<&Path>,
+    ) -> Result<Self, ClusterError> {
+        Self::resolve(root, name, spec_file, Ports::Look)
+    }
+
+    /// Resolves a cluster that has been made.
+    ///
+    /// # Errors
+    /// [`ClusterError::Unknown`] names the clusters that are there.
+    pub fn existing(root: &StateRoot, name: Option<&ClusterName>) -> Result<Self, ClusterError> {
+        let wanted = name.cloned().unwrap_or_else(|| ClusterSpec::default().name);
+        if !root.cluster(&wanted).record().exists() {
+            let known: Vec<String> = root.clusters().iter().map(ToString::to_string).collect();
+            return Err(ClusterError::Unknown {
+                known: if known.is_empty() { String::new() } else { format!(" (there is: {})", known.join(", ")) },
+                flag: if wanted.as_str() == DEFAULT_CLUSTER { String::new() } else { format!(" --name {wanted}") },
+                name: wanted.to_string(),
+            });
+        }
+        Self::resolve(root, Some(&wanted), None, Ports::Look)
+    }
+
+    fn resolve(
+        root: &StateRoot,
+        name: Option<&ClusterName>,
+        spec_file: Option<&Path>,
+        ports: Ports,
+    ) -> Result<Self, ClusterError> {
+        let spec = read_spec(root, name, spec_file)?;
+        let dir = root.cluster(&spec.name);
+        let known = dir.read_record()?;
+        if let Some(known) = &known {
+            refuse_kept_data(&spec, known)?;
+        }
+        let existed = known.is_some();
+        let record = known.unwrap_or_else(|| new_record(&spec));
+        if ports == Ports::Lease {
+            dir.create()?;
+            dir.write_json(&dir.record(), &record)?;
+            dir.write(&dir.spec(), spec.to_toml().as_bytes())?;
+        }
+        let cache = Cache::discover()?;
+        let map = port_map(&spec, &dir, &record, &cache, ports)?;
+        let plan = plan::plan(&spec, &inputs(&spec, &dir, &cache, map))?;
+        Ok(Self { dir, spec, record, plan, cache, existed })
+    }
+
+    /// The runtime of its nodes.
+    pub fn runtime(&self) -> Runtime {
+        Runtime::Native(NativeRuntime::new(self.dir.clone(), self.record.cluster_id.clone()))
+    }
+
+    /// The plan that was last carried out wholly; none when there is none or it cannot be read any more.
+    pub fn last_plan(&self) -> Option<ClusterPlan> {
+        let text = self.dir.read_text(&self.dir.plan()).ok()??;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Every node in the order of stopping: who depends on others goes first.
+    pub fn nodes_to_stop(&self) -> Vec<&NodePlan> {
+        self.plan.nodes.iter().rev().collect()
+    }
+
+    /// Gives its leased ports back.
+    ///
+    /// # Errors
+    /// [`ClusterError::Lease`].
+    pub fn release_ports(&self) -> Result<(), ClusterError> {
+        Ok(ports::release_all(&ports::lease_dir(self.cache.root()), &self.record.cluster_id)?)
+    }
+}
+
+fn read_spec(
+    root: &StateRoot,
+    name: Option<&ClusterName>,
+    spec_file: Option<&Path>,
+) -> Result<ClusterSpec, ClusterError> {
+    if let Some(path) = spec_file {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ClusterError::SpecFile { path: shown.clone(), source })?;
+        let spec = ClusterSpec::parse(&text, &shown)?;
+        return match name {
+            Some(wanted) if *wanted != spec.name => Err(ClusterError::OtherName {
+                path: shown,
+                found: spec.name.to_string(),
+                wanted: wanted.to_string(),
+            }),
+            _ => Ok(spec),
+        };
+    }
+    let wanted = name.cloned().unwrap_or_else(|| ClusterSpec::default().name);
+    let dir = root.cluster(&wanted);
+    match dir.read_text(&dir.spec())? {
+        Some(text) => Ok(ClusterSpec::parse(&text, &dir.spec().display().to_string())?),
+        None => Ok(ClusterSpec { name: wanted, ..ClusterSpec::default() }),
+    }
+}
+
+fn new_record(spec: &ClusterSpec) -> ClusterRecord {
+    ClusterRecord {
+        format: STATE_FORMAT,
+        cluster_id: Uuid::new_v4().simple().to_string(),
+        runtime: "native".to_owned(),
+        kafka_version: spec.kafka.version.clone(),
+        registry: spec.registry.flavor.label().to_owned(),
+        registry_version: Artifact::registry().version().to_owned(),
+        brokers: spec.kafka.brokers,
+        zookeepers: spec.kafka.zookeepers,
+    }
+}
+
+/// What kept data does not survive is refused before anything is touched.
+fn refuse_kept_data(spec: &ClusterSpec, known: &ClusterRecord) -> Result<(), ClusterError> {
+    let refuse = |what, was: String, wanted: String, why| {
+        Err(ClusterError::KeptData { cluster: spec.name.to_string(), what, was, wanted, why })
+    };
+    if known.registry != spec.registry.flavor.label() {
+        let why = "schema ids differ between registries, and every stored record carries one; \
+                   use another cluster, or `cluster down -v` to delete the data";
+        return refuse("registry", known.registry.clone(), spec.registry.flavor.label().to_owned(), why);
+    }
+    if known.kafka_version != spec.kafka.version {
+        let why = "a change of version is an upgrade, not a start; use another cluster, or `cluster down -v`";
+        return refuse("Kafka", known.kafka_version.clone(), spec.kafka.version.clone(), why);
+    }
+    if spec.kafka.brokers < known.brokers {
+        let why = "partitions on the last broker would be lost; keep the number, or `cluster down -v`";
+        return refuse("brokers:", known.brokers.to_string(), spec.kafka.brokers.to_string(), why);
+    }
+    if spec.kafka.zookeepers != known.zookeepers {
+        let why = "an ensemble is not resized by a restart; keep the number, or `cluster down -v`";
+        return refuse("ZooKeeper nodes:", known.zookeepers.to_string(), spec.kafka.zookeepers.to_string(), why);
+    }
+    Ok(())
+}
+
+fn inputs(spec: &ClusterSpec, dir: &ClusterDir, cache: &Cache, ports: BTreeMap<PortKey, u16>) -> PlanInputs {
+    let jars = Artifact::kafka(&spec.kafka.version).map_or_else(Vec::new, |kafka| {
+        let home = cache.directory(kafka);
+        kafka.lock().files().iter().map(|file| home.join(file.name()).display().to_string()).collect()
+    });
+    PlanInputs {
+        directory: dir.path().display().to_string(),
+        kafka_jars: jars,
+        registry_home: cache.directory(Artifact::registry()).display().to_string(),
+        registry_version: Artifact::registry().version().to_owned(),
+        ports,
+    }
+}
+
+fn port_map(
+    spec: &ClusterSpec,
+    dir: &ClusterDir,
+    record: &ClusterRecord,
+    cache: &Cache,
+    mode: Ports,
+) -> Result<BTreeMap<PortKey, u16>, ClusterError> {
+    if spec.port_mode() == PortMode::Guide {
+        return Ok(plan::guide_ports(spec));
+    }
+    let leases = ports::lease_dir(cache.root());
+    let owner = LeaseOwner { cluster_id: record.cluster_id.clone(), state_dir: dir.path() };
+    let held = ports::leases(&leases)?;
+    let mut map = BTreeMap::new();
+    for (at, key) in (0_u16..).zip(plan::port_keys(spec)) {
+        let purpose = format!("{} {}", key.0, key.1);
+        let known = held.iter().find(|lease| lease.owner == owner && lease.purpose == purpose);
+        let port = match (known, mode) {
+            (Some(lease), _) => lease.port,
+            (None, Ports::Lease) => ports::lease(&leases, &owner, &purpose)?.port,
+            (None, Ports::Look) => 20_000 + at,
+        };
+        map.insert(key, port);
+    }
+    Ok(map)
+}

@@ -1,0 +1,144 @@
+//! Nodes as processes of this machine: `java <marks> @node.args`, each in a process group of its own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::process::{self, ProcessSpec, ProcessState, Stopped, Target};
+use crate::dir::ClusterDir;
+use crate::plan::NodePlan;
+
+/// Lines of a log in an error message.
+const TAIL_LINES: usize = 12;
+
+/// Runs nodes as processes.
+#[derive(Clone, Debug)]
+pub struct NativeRuntime {
+    dir: ClusterDir,
+    cluster_id: String,
+    java: Option<PathBuf>,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "every reader must say what it makes of a new state")]
+pub enum NodeState {
+    /// It runs.
+    Running {
+        /// Process id.
+        pid: u32,
+        /// Resident memory in bytes.
+        rss_bytes: u64,
+        /// For how long.
+        uptime: Duration,
+    },
+    /// It was started and has ended by itself.
+    Died {
+        /// Its exit code, where it is known.
+        code: Option<i32>,
+    },
+    /// It is not running, and nobody expects it to.
+    Stopped,
+}
+
+impl NodeState {
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        matches!(self, Self::Running { .. })
+    }
+
+    /// The state in one word.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Running { .. } => "running",
+            Self::Died { .. } => "died",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// A node that cannot be started or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// Not started.
+    #[error(transparent)]
+    Start(#[from] process::StartError),
+    /// Not stopped.
+    #[error(transparent)]
+    Stop(#[from] process::StopError),
+    /// No Java has been chosen yet.
+    #[error("{node} cannot be started: no Java has been chosen; this is a fault of the tool")]
+    NoJava {
+        /// The node.
+        node: String,
+    },
+}
+
+impl NativeRuntime {
+    /// Processes of one cluster.
+    pub fn new(dir: ClusterDir, cluster_id: impl Into<String>) -> Self {
+        Self { dir, cluster_id: cluster_id.into(), java: None }
+    }
+
+    /// The same with the `java` program that new nodes are run by.
+    #[must_use]
+    pub fn with_java(mut self, program: PathBuf) -> Self {
+        self.java = Some(program);
+        self
+    }
+
+    pub(super) fn start(&self, node: &NodePlan) -> Result<(), NodeError> {
+        let Some(java) = self.java.clone() else {
+            return Err(NodeError::NoJava { node: node.name.to_string() });
+        };
+        let home = self.dir.node(&node.name);
+        let spec = ProcessSpec {
+            target: self.target(node),
+            program: java,
+            args: vec![format!("@{}", home.join("config/node.args").display()).into()],
+            working_dir: home,
+            log: self.dir.node_console(&node.name),
+        };
+        match process::start(&spec) {
+            // Somebody was faster, or an earlier run was killed between looking and starting: it runs.
+            Err(process::StartError::AlreadyRunning { .. }) => Ok(()),
+            other => Ok(other.map(drop)?),
+        }
+    }
+
+    pub(super) async fn stop(&self, node: &NodePlan) -> Result<Stopped, NodeError> {
+        Ok(process::stop(&self.target(node), Duration::from_secs(node.stop_seconds.into())).await?)
+    }
+
+    pub(super) fn observe(&self, node: &NodePlan) -> NodeState {
+        match process::observe(&self.target(node)) {
+            ProcessState::Running { pid, rss_bytes, uptime, .. } => NodeState::Running { pid, rss_bytes, uptime },
+            ProcessState::Exited { code, .. } => NodeState::Died { code },
+            ProcessState::Absent => NodeState::Stopped,
+        }
+    }
+
+    pub(super) fn explain(&self, node: &NodePlan) -> String {
+        let logs = [self.dir.node_console(&node.name), self.dir.node_log(&node.name)];
+        let mut text = String::new();
+        let mut hint = None;
+        for log in logs {
+            let Ok(tail) = process::log_tail(&log, 200) else { continue };
+            hint = hint.or_else(|| process::diagnose_log(&tail));
+            let lines: Vec<&str> = tail.lines().collect();
+            let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+            if !last.is_empty() {
+                text.push_str(&["\n  end of ", &log.display().to_string(), ":\n    ", &last.join("\n    ")].concat());
+            }
+        }
+        match hint {
+            Some(hint) => format!("likely cause: {}; {}{text}", hint.cause, hint.next_step),
+            None if text.is_empty() => "it left no log".to_owned(),
+            None => text.trim_start().to_owned(),
+        }
+    }
+
+    fn target(&self, node: &NodePlan) -> Target {
+        Target::new(self.cluster_id.clone(), node.name.as_str(), self.dir.node_process(&node.name))
+    }
+}

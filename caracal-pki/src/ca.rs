@@ -1,0 +1,256 @@
+//! Certificate authorities: our own, or one whose certificate and key somebody brings along.
+
+use std::fmt;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::FromDer as _;
+
+use crate::{DistinguishedName, Issued, KeyAlgorithm, LeafRequest, PkiError, PrivateKeyPem, Usage, Validity};
+use crate::{csr, key, leaf, name, pem, x509};
+
+/// A CA that can sign. `Debug` shows its subject and validity, never its key.
+///
+/// The key is in memory for as long as the value lives. [`PrivateKeyPem`] zeroes its copy on drop; the
+/// signing library keeps one of its own that it does not zero, so let the value go when all is signed.
+pub struct CertificateAuthority {
+    certificate_pem: String,
+    /// Its own certificate first, then those above it.
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyPem,
+    issuer: Issuer<'static, KeyPair>,
+    subject: String,
+    validity: Validity,
+}
+
+impl CertificateAuthority {
+    /// Makes a new self-signed CA that may sign leaves but no further CAs.
+    ///
+    /// # Errors
+    /// [`PkiError::InvalidName`], [`PkiError::InvalidValidity`], [`PkiError::KeyGeneration`].
+    pub fn create(
+        subject: DistinguishedName,
+        algorithm: KeyAlgorithm,
+        validity: Validity,
+    ) -> Result<Self, PkiError> {
+        let validity = validity.checked()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = subject.to_rcgen()?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        leaf::set_issued(&mut params, validity)?;
+        let (key, pair) = PrivateKeyPem::generate(algorithm)?;
+        let certificate = params
+            .self_signed(&pair)
+            .map_err(|error| PkiError::Signing { subject: subject.to_string(), source: error.into() })?;
+        Self::assemble(vec![certificate.into()], key, pair)
+    }
+
+    /// Takes a CA that exists: its certificate, followed by those above it if it is an intermediate, and
+    /// its key. An expired one is accepted, since [`inventory`](crate::inventory) reports that and renewal
+    /// needs it; what it issues must lie within its validity all the same.
+    ///
+    /// # Errors
+    /// [`PkiError::NotACa`] when the certificate is not that of a CA, may not sign certificates, or has a
+    /// subject that cannot be repeated octet for octet as issuer; [`PkiError::KeyMismatch`];
+    /// [`PkiError::MalformedPem`].
+    pub fn from_pem(certificate_pem: &str, key_pem: &PrivateKeyPem) -> Result<Self, PkiError> {
+        let chain = pem::certificates(certificate_pem.as_bytes())?;
+        let pair = key_pem.to_pair()?;
+        check_authority(&chain, &pair)?;
+        let authority = Self::assemble(chain, key_pem.clone(), pair)?;
+        authority.check_issuer_name()?;
+        Ok(authority)
+    }
+
+    /// The CA's certificate as PEM text, followed by those above it if they were given.
+    #[must_use]
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// What peers must trust: the topmost certificate known, the CA's own unless it is an intermediate.
+    #[must_use]
+    pub fn trust_anchor_pem(&self) -> String {
+        self.chain.last().map(|der| pem::encode_certificate(der)).unwrap_or_default()
+    }
+
+    /// The CA's private key.
+    #[must_use]
+    pub const fn key_pem(&self) -> &PrivateKeyPem {
+        &self.key
+    }
+
+    /// The CA's subject as RFC 2253 text.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The period within which the CA can issue.
+    #[must_use]
+    pub const fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// Generates a key and issues a certificate for it.
+    ///
+    /// # Errors
+    /// [`PkiError::OutsideCaValidity`], [`PkiError::NoSubjectAltName`], [`PkiError::InvalidName`],
+    /// [`PkiError::InvalidSan`], [`PkiError::InvalidValidity`], [`PkiError::KeyGeneration`],
+    /// [`PkiError::Signing`].
+    pub fn issue(&self, request: &LeafRequest) -> Result<Issued, PkiError> {
+        let subject = request.subject.to_string();
+        let validity = self.within(&subject, request.validity)?;
+        // Checked before a key is generated: an RSA key takes seconds.
+        request.params(false)?;
+        let (key, pair) = PrivateKeyPem::generate(request.algorithm)?;
+        let mut params = request.params(key::is_rsa(&pair))?;
+        leaf::set_issued(&mut params, validity)?;
+        let certificate = params
+            .signed_by(&pair, &self.issuer)
+            .map_err(|error| PkiError::Signing { subject, source: error.into() })?;
+        Issued::new(self.chain_for(certificate.into()), key)
+    }
+
+    /// Signs a certificate request and returns the chain as PEM text, leaf first.
+    ///
+    /// Subject, public key and alternative names are the request's; usage and validity are the caller's,
+    /// whatever the request asks for. Look at the names with [`CertificateRequest`](crate::CertificateRequest)
+    /// or `openssl req -text` before signing.
+    ///
+    /// # Errors
+    /// [`PkiError::RefusedRequest`] when its signature is wrong, when it asks to be a CA or has extensions
+    /// or names that would be lost; [`PkiError::NoSubjectAltName`], [`PkiError::OutsideCaValidity`],
+    /// [`PkiError::InvalidValidity`], [`PkiError::MalformedPem`].
+    pub fn sign_request(&self, csr_pem: &str, usage: Usage, validity: Validity) -> Result<String, PkiError> {
+        let der = pem::certificate_request(csr_pem.as_bytes())?;
+        let asked = csr::Asked::parse(&der)?;
+        let validity = self.within(&asked.subject, validity)?;
+        if asked.sans.is_empty() && usage.is_server() {
+            return Err(PkiError::NoSubjectAltName { subject: asked.subject });
+        }
+        let mut request = CertificateSigningRequestParams::from_der(&der)
+            .map_err(|error| csr::refused_because("it cannot be read as PKCS#10 request", error.into()))?;
+        let is_rsa = *request.public_key.algorithm() == rcgen::PKCS_RSA_SHA256;
+        leaf::set_leaf_extensions(&mut request.params, usage, is_rsa);
+        leaf::set_issued(&mut request.params, validity)?;
+        let certificate = request
+            .signed_by(&self.issuer)
+            .map_err(|error| PkiError::Signing { subject: asked.subject.clone(), source: error.into() })?;
+        let issued = x509::parse(certificate.der())?;
+        if issued.subject().as_raw() != asked.raw_subject {
+            return Err(csr::refused(
+                "its subject uses an attribute twice or several in one part, which would be lost",
+            ));
+        }
+        Ok(self.chain_for(certificate.into()).iter().map(|der| pem::encode_certificate(der)).collect())
+    }
+
+    fn assemble(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyPem,
+        pair: KeyPair,
+    ) -> Result<Self, PkiError> {
+        let own = chain.first().map(AsRef::as_ref).unwrap_or_default();
+        let parsed = x509::parse(own)?;
+        let subject = name::rfc2253(parsed.subject());
+        let validity = Validity {
+            not_before: parsed.validity().not_before.to_datetime(),
+            not_after: parsed.validity().not_after.to_datetime(),
+        };
+        let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(own), pair).map_err(|_| PkiError::NotACa {
+            subject: subject.clone(),
+            reason: "its subject or extensions are of a kind that cannot be repeated; sign by certificate request",
+        })?;
+        let certificate_pem = chain.iter().map(|der| pem::encode_certificate(der)).collect();
+        Ok(Self { certificate_pem, chain, key, issuer, subject, validity })
+    }
+
+    /// A name that comes out different as issuer breaks every chain: rcgen keeps one value an attribute.
+    fn check_issuer_name(&self) -> Result<(), PkiError> {
+        let (_, pair) = PrivateKeyPem::generate(KeyAlgorithm::EcdsaP256)?;
+        let trial = CertificateParams::default()
+            .signed_by(&pair, &self.issuer)
+            .map_err(|error| PkiError::Signing { subject: self.subject.clone(), source: error.into() })?;
+        let own = self.chain.first().map(AsRef::as_ref).unwrap_or_default();
+        if x509::parse(trial.der())?.issuer().as_raw() == x509::parse(own)?.subject().as_raw() {
+            return Ok(());
+        }
+        Err(PkiError::NotACa {
+            subject: self.subject.clone(),
+            reason: "its subject uses an attribute twice or several in one part; let it sign certificate requests",
+        })
+    }
+
+    fn within(&self, subject: &str, validity: Validity) -> Result<Validity, PkiError> {
+        let validity = validity.checked()?;
+        if self.validity.includes(validity) {
+            return Ok(validity);
+        }
+        Err(PkiError::OutsideCaValidity {
+            subject: subject.to_owned(),
+            not_before: validity.not_before,
+            not_after: validity.not_after,
+            ca: self.subject.clone(),
+            ca_not_before: self.validity.not_before,
+            ca_not_after: self.validity.not_after,
+        })
+    }
+
+    /// The leaf, and those CAs of ours that a peer does not trust by itself.
+    fn chain_for(&self, leaf: CertificateDer<'static>) -> Vec<CertificateDer<'static>> {
+        let intermediates = self.chain.iter().filter(|der| {
+            !X509::from_der(der).is_ok_and(|(_, certificate)| x509::is_self_issued(&certificate))
+        });
+        std::iter::once(leaf).chain(intermediates.cloned()).collect()
+    }
+}
+
+impl fmt::Debug for CertificateAuthority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateAuthority")
+            .field("subject", &self.subject)
+            .field("validity", &self.validity)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+type X509<'a> = x509_parser::certificate::X509Certificate<'a>;
+
+/// The first certificate must be a CA's, have this key, and be signed by the next, and so on.
+fn check_authority(chain: &[CertificateDer<'static>], pair: &KeyPair) -> Result<(), PkiError> {
+    let parsed = chain.iter().map(|der| x509::parse(der)).collect::<Result<Vec<_>, _>>()?;
+    for certificate in &parsed {
+        let refuse = |reason| PkiError::NotACa { subject: name::rfc2253(certificate.subject()), reason };
+        if !x509::is_ca(certificate) {
+            return Err(refuse(
+                "its basic constraints do not say CA; give the CA's certificate, not a leaf's",
+            ));
+        }
+        if !x509::may_sign_certificates(certificate) {
+            return Err(refuse("its key usage lacks keyCertSign"));
+        }
+    }
+    if let Some(own) = parsed.first()
+        && !key::is_public_half(pair, &own.public_key().subject_public_key.data)
+    {
+        return Err(PkiError::KeyMismatch {
+            subject: name::rfc2253(own.subject()),
+            serial_hex: x509::serial_hex(own),
+        });
+    }
+    for pair in parsed.windows(2) {
+        if !x509::is_issued_by(&pair[0], &pair[1]) {
+            return Err(PkiError::NotACa {
+                subject: name::rfc2253(pair[0].subject()),
+                reason: "the certificate that follows it did not sign it; give the CA first, then those above it",
+            });
+        }
+    }
+    Ok(())
+}

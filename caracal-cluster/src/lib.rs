@@ -1,4 +1,7 @@
 //! A secured Kafka cluster from one description: spec, plan, runtimes, administration, proof.
 
+pub mod admin;
 pub mod names;
 pub mod plan;
+pub mod wire;
+pub mod zookeeper;

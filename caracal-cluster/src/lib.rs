@@ -1,5 +1,6 @@
 //! A secured Kafka cluster from one description: spec, plan, runtimes, administration, proof.
 
+pub mod admin;
 pub mod credentials;
 pub mod dir;
 pub mod distribution;
@@ -12,3 +13,5 @@ pub mod registry;
 pub mod runtime;
 pub mod spec;
 pub mod wait;
+pub mod wire;
+pub mod zookeeper;

@@ -114,7 +114,7 @@ fn text_of(value: &Any<'_>) -> Option<String> {
             std::str::from_utf8(octets).ok().map(str::to_owned)
         }
         Tag::T61String => Some(octets.iter().copied().map(char::from).collect()),
-        Tag::BmpString if octets.len() % 2 == 0 => {
+        Tag::BmpString if octets.len().is_multiple_of(2) => {
             let units = octets.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
             char::decode_utf16(units).collect::<Result<String, _>>().ok()
         }

@@ -1,0 +1,46 @@
+//! The requests that we send, each with its response.
+//!
+//! The message crate pairs them only when it also compiles a broker's half of the protocol, which would cost
+//! every first build time for code that nothing here runs.
+
+use kafka_protocol::messages as m;
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message};
+
+/// A request with the response that answers it.
+pub trait WireRequest: Encodable + HeaderVersion + Message {
+    /// Its number in the protocol.
+    const KEY: m::ApiKey;
+    /// What answers it.
+    type Response: Decodable + HeaderVersion + Message;
+}
+
+macro_rules! requests {
+    ($($key:ident: $request:ident => $response:ident,)*) => {
+        $(impl WireRequest for m::$request {
+            const KEY: m::ApiKey = m::ApiKey::$key;
+            type Response = m::$response;
+        })*
+    };
+}
+
+requests! {
+    AlterUserScramCredentials: AlterUserScramCredentialsRequest => AlterUserScramCredentialsResponse,
+    ApiVersions: ApiVersionsRequest => ApiVersionsResponse,
+    CreateAcls: CreateAclsRequest => CreateAclsResponse,
+    CreateTopics: CreateTopicsRequest => CreateTopicsResponse,
+    DeleteAcls: DeleteAclsRequest => DeleteAclsResponse,
+    DescribeAcls: DescribeAclsRequest => DescribeAclsResponse,
+    DescribeCluster: DescribeClusterRequest => DescribeClusterResponse,
+    DescribeConfigs: DescribeConfigsRequest => DescribeConfigsResponse,
+    DescribeUserScramCredentials: DescribeUserScramCredentialsRequest => DescribeUserScramCredentialsResponse,
+    Fetch: FetchRequest => FetchResponse,
+    FindCoordinator: FindCoordinatorRequest => FindCoordinatorResponse,
+    InitProducerId: InitProducerIdRequest => InitProducerIdResponse,
+    ListOffsets: ListOffsetsRequest => ListOffsetsResponse,
+    Metadata: MetadataRequest => MetadataResponse,
+    OffsetCommit: OffsetCommitRequest => OffsetCommitResponse,
+    OffsetFetch: OffsetFetchRequest => OffsetFetchResponse,
+    Produce: ProduceRequest => ProduceResponse,
+    SaslAuthenticate: SaslAuthenticateRequest => SaslAuthenticateResponse,
+    SaslHandshake: SaslHandshakeRequest => SaslHandshakeResponse,
+}

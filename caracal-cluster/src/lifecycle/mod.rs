@@ -1,4 +1,14 @@
 //! What happens to a cluster over time: up, down, start, stop, and what differs.
 
+pub mod access;
 pub mod cluster;
+pub mod down;
 pub mod engine;
+mod error;
+mod steps;
+mod world;
+
+pub use self::access::Access;
+pub use self::cluster::{Cluster, ClusterError};
+pub use self::error::StepError;
+pub use self::world::ClusterWorld;

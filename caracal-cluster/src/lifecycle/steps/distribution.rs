@@ -1,0 +1,66 @@
+//! Java, Kafka's jars and the registry: found in the cache, or fetched into it.
+
+use std::sync::Arc;
+
+use crate::distribution::{self, Artifact, Java, JavaPolicy, OnProgress, Progress, Tools};
+use crate::lifecycle::ClusterWorld;
+use crate::lifecycle::engine::{Applied, Event, Observed, Step};
+use crate::lifecycle::error::StepError;
+
+/// The registry needs Java 21.
+const LEAST_JAVA: u16 = 21;
+
+pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Observed, StepError> {
+    if world.cluster.plan.nodes.iter().all(|node| world.runtime.observe(node).is_running()) {
+        return Ok(Observed::Satisfied("in use by the running nodes".to_owned()));
+    }
+    let Ok(java) = distribution::find(LEAST_JAVA).await else {
+        return Ok(Observed::Absent(format!("no Java {LEAST_JAVA} or newer yet")));
+    };
+    for artifact in artifacts(world) {
+        let Some(installed) = world.cluster.cache.installed(artifact) else {
+            return Ok(Observed::Absent(format!("{} {} is not in the cache", artifact.name(), artifact.version())));
+        };
+        installed.verify().await?;
+    }
+    let summary = summary(world, &java);
+    world.use_java(java.program());
+    Ok(Observed::Satisfied(summary))
+}
+
+pub(in crate::lifecycle) async fn apply(world: &mut ClusterWorld) -> Result<Applied, StepError> {
+    let reporter = world.reporter.clone();
+    let progress: Arc<OnProgress<'static>> = Arc::new(move |progress: Progress<'_>| {
+        reporter.tell(Event::Progress {
+            step: Step::Distribution,
+            what: progress.what.to_owned(),
+            done: progress.done,
+            total: progress.total,
+        });
+    });
+    let policy = JavaPolicy::new(world.cluster.cache.clone());
+    let java = distribution::find_or_fetch(&policy, &*progress).await?;
+    let tools = Tools { java_home: Some(java.home.clone()), ..Tools::default() };
+    for artifact in artifacts(world) {
+        let installed = world.cluster.cache.install(artifact, &tools, &*progress).await?;
+        installed.verify().await?;
+    }
+    let summary = summary(world, &java);
+    world.use_java(java.program());
+    Ok(summary.into())
+}
+
+fn artifacts(world: &ClusterWorld) -> impl Iterator<Item = &'static Artifact> + use<> {
+    Artifact::kafka(&world.cluster.spec.kafka.version).into_iter().chain([Artifact::registry()])
+}
+
+fn summary(world: &ClusterWorld, java: &Java) -> String {
+    let registry = Artifact::registry();
+    format!(
+        "Java {}, Kafka {}, {} {}",
+        java.version,
+        world.cluster.spec.kafka.version,
+        world.cluster.plan.registry.label(),
+        registry.version()
+    )
+}

@@ -1,0 +1,10 @@
+//! The steps of `up`, one file a concern; the engine calls them through [`super::ClusterWorld`].
+
+pub(super) mod broker_state;
+pub(super) mod distribution;
+pub(super) mod files;
+pub(super) mod nodes;
+pub(super) mod preflight;
+pub(super) mod proof;
+pub(super) mod registry;
+pub(super) mod users;

@@ -1,0 +1,99 @@
+//! A real cluster as the engine's world: dispatches each step to the file that knows it.
+
+use time::OffsetDateTime;
+
+use super::access::Access;
+use super::cluster::Cluster;
+use super::engine::{Applied, Observed, Reporter, Step, World};
+use super::error::StepError;
+use super::steps::{broker_state, distribution, files, nodes, preflight, proof, registry, users};
+use crate::credentials::Credentials;
+use crate::plan::NodeRole;
+use crate::runtime::{NativeRuntime, Runtime};
+use crate::wire::SharedSaltedPasswords;
+
+/// A cluster on this machine.
+#[derive(Debug)]
+pub struct ClusterWorld {
+    pub(super) cluster: Cluster,
+    pub(super) runtime: Runtime,
+    pub(super) reporter: Reporter,
+    pub(super) now: OffsetDateTime,
+    passwords: SharedSaltedPasswords,
+}
+
+impl ClusterWorld {
+    /// The world of one cluster; events go to `reporter`.
+    pub fn new(cluster: Cluster, reporter: Reporter) -> Self {
+        Self {
+            runtime: cluster.runtime(),
+            cluster,
+            reporter,
+            now: OffsetDateTime::now_utc(),
+            passwords: SharedSaltedPasswords::default(),
+        }
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    pub(super) fn access(&self) -> Access<'_> {
+        Access::new(&self.cluster.dir, &self.cluster.plan, self.passwords.clone())
+    }
+
+    pub(super) fn credentials(&self) -> Credentials<'_> {
+        Credentials::new(&self.cluster.dir, &self.cluster.plan, self.now)
+    }
+
+    pub(super) fn use_java(&mut self, program: std::path::PathBuf) {
+        let native = NativeRuntime::new(self.cluster.dir.clone(), self.cluster.record.cluster_id.clone());
+        self.runtime = Runtime::Native(native.with_java(program));
+    }
+}
+
+impl World for ClusterWorld {
+    type Error = StepError;
+
+    async fn observe(&mut self, step: Step) -> Result<Observed, StepError> {
+        match step {
+            Step::Preflight => preflight::observe(self),
+            Step::Credentials => files::observe_credentials(self),
+            Step::Distribution => distribution::observe(self).await,
+            Step::Configuration => files::observe_configuration(self),
+            Step::Ensemble => nodes::observe(self, NodeRole::Zookeeper).await,
+            Step::Users => users::observe(self).await,
+            Step::Brokers => nodes::observe(self, NodeRole::Broker).await,
+            Step::Acls => broker_state::observe_acls(self).await,
+            Step::Topics => broker_state::observe_topics(self).await,
+            Step::RegistryLaunch => nodes::observe_process(self, NodeRole::SchemaRegistry),
+            Step::Clients => files::observe_clients(self),
+            Step::Logins => proof::logins(self).await,
+            Step::RegistryReady => registry::observe_ready(self).await,
+            Step::Schemas => registry::observe_schemas(self).await,
+            Step::RoundTrip => proof::round_trip(self).await,
+        }
+    }
+
+    async fn apply(&mut self, step: Step, observed: &Observed) -> Result<Applied, StepError> {
+        match step {
+            Step::Credentials => files::apply_credentials(self),
+            Step::Distribution => distribution::apply(self).await,
+            Step::Configuration => files::apply_configuration(self),
+            Step::Ensemble => nodes::apply(self, NodeRole::Zookeeper).await,
+            Step::Users => users::apply(self).await,
+            Step::Brokers => nodes::apply(self, NodeRole::Broker).await,
+            Step::Acls => broker_state::apply_acls(self).await,
+            Step::Topics => broker_state::apply_topics(self).await,
+            Step::RegistryLaunch => nodes::launch(self, NodeRole::SchemaRegistry).await,
+            Step::Clients => files::apply_clients(self),
+            Step::RegistryReady => registry::apply_ready(self).await,
+            Step::Schemas => registry::apply_schemas(self).await,
+            // What looks is the proof itself; there is nothing to make.
+            Step::Preflight | Step::Logins | Step::RoundTrip => {
+                Err(StepError::Proof { what: format!("{}: {observed:?}", step.title()) })
+            }
+        }
+    }
+}

@@ -96,7 +96,9 @@ impl CertificateAuthority {
         self.validity
     }
 
-    /// Generates a key and issues a certificate for it.
+    /// Generates a key and issues a certificate for it. If the CA's validity begins later than the one asked
+    /// for, so does the certificate's: a CA may have been made a moment ago by other tools, which make no
+    /// allowance for clocks that differ.
     ///
     /// # Errors
     /// [`PkiError::OutsideCaValidity`], [`PkiError::NoSubjectAltName`], [`PkiError::InvalidName`],
@@ -188,8 +190,9 @@ impl CertificateAuthority {
 
     fn within(&self, subject: &str, validity: Validity) -> Result<Validity, PkiError> {
         let validity = validity.checked()?;
-        if self.validity.includes(validity) {
-            return Ok(validity);
+        let not_before = validity.not_before.max(self.validity.not_before);
+        if not_before < validity.not_after && validity.not_after <= self.validity.not_after {
+            return Ok(Validity { not_before, ..validity });
         }
         Err(PkiError::OutsideCaValidity {
             subject: subject.to_owned(),

@@ -34,9 +34,17 @@ pub(crate) fn request(usage: Usage) -> LeafRequest {
         subject: DistinguishedName::common_name(ALIAS)
             .with_organizational_unit("Kafka")
             .with_organization("Caracal"),
-        sans: ["caracal-kafka-1", "localhost", "*.brokers.example", "127.0.0.1", "::1"]
-            .map(|text| text.parse().unwrap())
-            .to_vec(),
+        sans: [
+            "caracal-kafka-1",
+            "localhost",
+            "*.brokers.example",
+            "node_1.example",
+            "3rd.example",
+            "127.0.0.1",
+            "::1",
+        ]
+        .map(|text| text.parse().unwrap())
+        .to_vec(),
         usage,
         algorithm: KeyAlgorithm::EcdsaP256,
         validity: Validity::days_from(now(), 10),

@@ -106,6 +106,9 @@ fn keytool_lists_the_right_entries() {
                 "serverAuth",
                 "clientAuth",
                 "DNSName: caracal-kafka-1",
+                "DNSName: node_1.example",
+                "DNSName: 3rd.example",
+                "DNSName: *.brokers.example",
                 "IPAddress: 127.0.0.1",
             ] {
                 assert!(said.contains(part), "JDK {version}: {part} is not in {said}");

@@ -70,7 +70,7 @@ fn chains_that_are_not_what_was_asked_for_are_refused() {
             |params| drop(params.subject_alt_names.remove(0)),
             "lacks the subject alternative names caracal-kafka-1;",
         ),
-        (|params| params.subject_alt_names.clear(), "*.brokers.example, 127.0.0.1, ::1"),
+        (|params| params.subject_alt_names.clear(), "3rd.example, 127.0.0.1, ::1"),
         (
             |params| params.distinguished_name.push(rcgen::DnType::CommonName, "other"),
             "subject is 'CN=other,OU=Kafka",

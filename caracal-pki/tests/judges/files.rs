@@ -1,8 +1,12 @@
 //! Files and directories as the operating system sees them: modes under any umask, at every moment.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use caracal_pki::store::{self, StoreError};
 
@@ -54,13 +58,19 @@ fn no_moment_is_open() {
     let scratch = Scratch::new();
     let content = vec![7_u8; 8 << 20];
     let (target, dir) = (scratch.path("key"), scratch.dir().to_owned());
-    let writer = std::thread::spawn(move || {
-        for _ in 0..5 {
-            store::write_private(&target, &content).unwrap();
+    let enough = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let enough = Arc::clone(&enough);
+        move || {
+            while !enough.load(Ordering::Relaxed) {
+                store::write_private(&target, &content).unwrap();
+            }
         }
     });
-    let mut seen = std::collections::BTreeSet::new();
-    while !writer.is_finished() {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut seen = BTreeSet::new();
+    // The file itself and four temporary ones.
+    while seen.len() < 5 && Instant::now() < deadline {
         for entry in fs::read_dir(&dir).unwrap().flatten() {
             // It may have got its final name meanwhile.
             if let Ok(metadata) = entry.metadata() {
@@ -69,8 +79,9 @@ fn no_moment_is_open() {
             }
         }
     }
+    enough.store(true, Ordering::Relaxed);
     writer.join().unwrap();
-    assert!(seen.len() > 1, "no temporary file was ever seen: {seen:?}");
+    assert!(seen.len() >= 5, "within 20 s only these files were seen: {seen:?}");
 }
 
 #[test]

@@ -3,25 +3,25 @@
 use std::fmt;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyUsagePurpose,
 };
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::FromDer as _;
 
+use crate::key::SigningPair;
 use crate::{DistinguishedName, Issued, KeyAlgorithm, LeafRequest, PkiError, PrivateKeyPem, Usage, Validity};
 use crate::{csr, key, leaf, name, pem, x509};
 
 /// A CA that can sign. `Debug` shows its subject and validity, never its key.
 ///
-/// The key is in memory for as long as the value lives. [`PrivateKeyPem`] zeroes its copy on drop; the
-/// signing library keeps one of its own that it does not zero, so let the value go when all is signed.
+/// The key is in memory for as long as the value lives; let it go when all is signed. What this crate holds
+/// of it is zeroed on drop, ring's own working copy is not.
 pub struct CertificateAuthority {
     certificate_pem: String,
     /// Its own certificate first, then those above it.
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyPem,
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, SigningPair>,
     subject: String,
     validity: Validity,
 }
@@ -51,7 +51,7 @@ impl CertificateAuthority {
 
     /// Takes a CA that exists: its certificate, followed by those above it if it is an intermediate, and
     /// its key. An expired one is accepted, since [`inventory`](crate::inventory) reports that and renewal
-    /// needs it; what it issues must lie within its validity all the same.
+    /// needs it; what it issues must end within its validity all the same.
     ///
     /// # Errors
     /// [`PkiError::NotACa`] when the certificate is not that of a CA, may not sign certificates, or has a
@@ -96,7 +96,9 @@ impl CertificateAuthority {
         self.validity
     }
 
-    /// Generates a key and issues a certificate for it.
+    /// Generates a key and issues a certificate for it. If the CA's validity begins later than the one asked
+    /// for, so does the certificate's: a CA may have been made a moment ago by other tools, which make no
+    /// allowance for clocks that differ.
     ///
     /// # Errors
     /// [`PkiError::OutsideCaValidity`], [`PkiError::NoSubjectAltName`], [`PkiError::InvalidName`],
@@ -153,7 +155,7 @@ impl CertificateAuthority {
     fn assemble(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyPem,
-        pair: KeyPair,
+        pair: SigningPair,
     ) -> Result<Self, PkiError> {
         let own = chain.first().map(AsRef::as_ref).unwrap_or_default();
         let parsed = x509::parse(own)?;
@@ -188,8 +190,9 @@ impl CertificateAuthority {
 
     fn within(&self, subject: &str, validity: Validity) -> Result<Validity, PkiError> {
         let validity = validity.checked()?;
-        if self.validity.includes(validity) {
-            return Ok(validity);
+        let not_before = validity.not_before.max(self.validity.not_before);
+        if not_before < validity.not_after && validity.not_after <= self.validity.not_after {
+            return Ok(Validity { not_before, ..validity });
         }
         Err(PkiError::OutsideCaValidity {
             subject: subject.to_owned(),
@@ -223,7 +226,7 @@ impl fmt::Debug for CertificateAuthority {
 type X509<'a> = x509_parser::certificate::X509Certificate<'a>;
 
 /// The first certificate must be a CA's, have this key, and be signed by the next, and so on.
-fn check_authority(chain: &[CertificateDer<'static>], pair: &KeyPair) -> Result<(), PkiError> {
+fn check_authority(chain: &[CertificateDer<'static>], pair: &SigningPair) -> Result<(), PkiError> {
     let parsed = chain.iter().map(|der| x509::parse(der)).collect::<Result<Vec<_>, _>>()?;
     for certificate in &parsed {
         let refuse = |reason| PkiError::NotACa { subject: name::rfc2253(certificate.subject()), reason };

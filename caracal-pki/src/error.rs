@@ -55,7 +55,7 @@ pub enum PkiError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A certificate would outlive its CA, or begin before it.
+    /// A certificate would outlive its CA, or end before it begins.
     #[error(
         "the certificate for '{subject}' is to be valid from {} to {}, but its CA '{ca}' only from {} to {}; \
          ask for a shorter period or replace the CA first",

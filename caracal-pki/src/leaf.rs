@@ -90,11 +90,6 @@ impl Validity {
         }
         Ok(Self { not_before: whole_seconds(begin), not_after: whole_seconds(end) })
     }
-
-    /// Whether `other` lies within this period.
-    pub(crate) fn includes(self, other: Self) -> bool {
-        self.not_before <= other.not_before && other.not_after <= self.not_after
-    }
 }
 
 /// A certificate to be issued together with a new key.
@@ -108,7 +103,7 @@ pub struct LeafRequest {
     pub usage: Usage,
     /// Kind of the key.
     pub algorithm: KeyAlgorithm,
-    /// Period; must lie within that of the CA.
+    /// Period; must end within that of the CA.
     pub validity: Validity,
 }
 

@@ -214,3 +214,30 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> StoreError 
     };
     StoreError::Io { action, path: path.to_owned(), reason, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn errors_name_path_cause_and_next_step_and_keep_the_source() {
+        for (errno, part) in [
+            (Errno::NOSPC, "disk is full; free space"),
+            (Errno::DQUOT, "quota"),
+            (Errno::ROFS, "read-only; choose"),
+            (Errno::ACCESS, "permission is denied; check"),
+            (Errno::PERM, "permission is denied; check"),
+            (Errno::MFILE, "ulimit"),
+            (Errno::IO, "system's log"),
+            (Errno::BUSY, "refused"),
+        ] {
+            let error = io_error("write", Path::new("/state/key"), errno.into());
+            let text = error.to_string();
+            assert!(text.starts_with("cannot write /state/key: ") && text.contains(part), "{text}");
+            let source = error.source().unwrap().to_string();
+            assert!(!text.contains(&source), "the source is repeated: {text}");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Helpers over parsed certificates that several modules share.
+//! Questions to parsed certificates that several modules ask.
 
 use rcgen::SerialNumber;
 use ring::rand::{SecureRandom as _, SystemRandom};

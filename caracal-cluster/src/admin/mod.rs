@@ -7,6 +7,7 @@
 pub mod acls;
 pub mod cluster;
 pub mod topics;
+mod topics_alter;
 pub mod users;
 
 use std::time::Duration;

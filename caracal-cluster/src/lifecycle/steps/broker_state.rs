@@ -1,0 +1,122 @@
+//! Access rules and topics, through the brokers.
+
+use std::time::Duration;
+
+use crate::admin::{AclDrift, TopicDrift, TopicState};
+use crate::lifecycle::ClusterWorld;
+use crate::lifecycle::engine::{Applied, Event, Observed};
+use crate::lifecycle::error::StepError;
+use crate::plan::{TopicOwner, TopicPlan};
+use crate::wire::Deadline;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(in crate::lifecycle) async fn observe_acls(world: &mut ClusterWorld) -> Result<Observed, StepError> {
+    let planned = &world.cluster.plan.acls;
+    let found = world.access().admin()?.acls(Deadline::after(DEADLINE)).await?;
+    let drift = AclDrift::between(planned, &found);
+    for rule in &drift.unplanned {
+        // Somebody's own rule is kept: the plan says what must be there, not what else may.
+        world.reporter.tell(Event::Note(format!("an access rule that is not in the plan is kept: {rule}")));
+    }
+    Ok(if drift.missing.is_empty() {
+        Observed::Satisfied(acl_summary(planned.len()))
+    } else if drift.missing.len() == planned.len() {
+        Observed::Absent("no rule is there".to_owned())
+    } else {
+        Observed::Drifted(drift.missing.iter().map(|rule| format!("missing: {}", crate::admin::AclBinding::from(rule))).collect())
+    })
+}
+
+pub(in crate::lifecycle) async fn apply_acls(world: &mut ClusterWorld) -> Result<Applied, StepError> {
+    let deadline = Deadline::after(DEADLINE);
+    let planned = world.cluster.plan.acls.clone();
+    let mut admin = world.access().admin()?;
+    let drift = AclDrift::between(&planned, &admin.acls(deadline).await?);
+    let outcomes = admin.create_acls(&drift.missing, deadline).await?;
+    let failed: Vec<String> =
+        outcomes.iter().filter_map(|outcome| outcome.result.as_ref().err().map(ToString::to_string)).collect();
+    if failed.is_empty() {
+        return Ok(acl_summary(planned.len()).into());
+    }
+    Err(StepError::Items { what: "access rules that could not be made".to_owned(), items: failed })
+}
+
+fn acl_summary(rules: usize) -> String {
+    format!("{rules} rules, everything else denied")
+}
+
+pub(in crate::lifecycle) async fn observe_topics(world: &mut ClusterWorld) -> Result<Observed, StepError> {
+    let planned = &world.cluster.plan.topics;
+    let found = found_topics(world, Deadline::after(DEADLINE)).await?;
+    let mut absent = 0;
+    let mut drifted = Vec::new();
+    for topic in planned {
+        let state = found.iter().find(|state| state.name == topic.name.as_str());
+        for drift in TopicState::drift(state, topic) {
+            if drift == TopicDrift::Absent {
+                absent += 1;
+            }
+            drifted.push(format!("{}: {drift}", topic.name));
+        }
+    }
+    Ok(if drifted.is_empty() {
+        Observed::Satisfied(topic_summary(planned))
+    } else if absent == planned.len() {
+        Observed::Absent("no topic is there".to_owned())
+    } else {
+        Observed::Drifted(drifted)
+    })
+}
+
+/// Makes missing topics and mends settings and partition counts; what cannot be mended without moving data
+/// (fewer partitions, another replication factor) is named.
+pub(in crate::lifecycle) async fn apply_topics(world: &mut ClusterWorld) -> Result<Applied, StepError> {
+    let deadline = Deadline::after(DEADLINE);
+    let planned = world.cluster.plan.topics.clone();
+    let found = found_topics(world, deadline).await?;
+    let mut admin = world.access().admin()?;
+    let missing: Vec<TopicPlan> = planned
+        .iter()
+        .filter(|topic| !found.iter().any(|state| state.name == topic.name.as_str()))
+        .cloned()
+        .collect();
+    let mut failed = Vec::new();
+    if !missing.is_empty() {
+        let outcomes = admin.create_topics(&missing, deadline).await?;
+        failed.extend(outcomes.iter().filter_map(|o| o.result.as_ref().err().map(ToString::to_string)));
+    }
+    for topic in &planned {
+        let Some(state) = found.iter().find(|state| state.name == topic.name.as_str()) else { continue };
+        for drift in TopicState::drift(Some(state), topic) {
+            let mended = match &drift {
+                TopicDrift::Config { .. } => {
+                    admin.alter_topic_config(topic.name.as_str(), &topic.config, deadline).await?
+                }
+                TopicDrift::Partitions { planned, found } if *planned as usize > *found => {
+                    admin.create_partitions(topic.name.as_str(), *planned, deadline).await?
+                }
+                other => {
+                    failed.push(format!("{}: {other}; this cannot be changed without moving data", topic.name));
+                    continue;
+                }
+            };
+            failed.extend(mended.err().map(|error| error.to_string()));
+        }
+    }
+    if failed.is_empty() {
+        return Ok(topic_summary(&planned).into());
+    }
+    Err(StepError::Items { what: "topics that are not as planned".to_owned(), items: failed })
+}
+
+async fn found_topics(world: &ClusterWorld, deadline: Deadline) -> Result<Vec<TopicState>, StepError> {
+    let names: Vec<&str> = world.cluster.plan.topics.iter().map(|topic| topic.name.as_str()).collect();
+    Ok(world.access().admin()?.topics(Some(&names), deadline).await?)
+}
+
+fn topic_summary(topics: &[TopicPlan]) -> String {
+    let ours = topics.iter().filter(|topic| topic.owner == TopicOwner::Application).count();
+    let partitions: u32 = topics.iter().map(|topic| topic.partitions).sum();
+    format!("{ours} topics and {} of the registry, {partitions} partitions", topics.len() - ours)
+}

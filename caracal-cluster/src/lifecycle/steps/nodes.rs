@@ -1,0 +1,245 @@
+//! Steps that start processes: the ensemble, the brokers, the registry's process.
+//!
+//! A node is right when it runs with the files of the plan: what it was started with is remembered by
+//! digest, so a later change of a file is seen although the process still runs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+
+use crate::credentials::NodeFiles;
+use crate::lifecycle::ClusterWorld;
+use crate::lifecycle::access::Access;
+use crate::lifecycle::engine::{Applied, Observed};
+use crate::lifecycle::error::{StepError, chain};
+use crate::plan::{NodePlan, NodeRole, Role};
+use crate::runtime::{NodeState, Runtime};
+use crate::wait::{Probe, WaitError, wait_for};
+use crate::wire::{Connection, Deadline, Endpoint, records};
+use crate::zookeeper::admin_words::{self, ServerMode};
+
+/// How often a starting node is looked at.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long one look may take.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How long a stage gets to become ready.
+fn patience(role: NodeRole) -> Duration {
+    match role {
+        NodeRole::Zookeeper => Duration::from_secs(90),
+        NodeRole::Broker | NodeRole::SchemaRegistry => Duration::from_secs(180),
+    }
+}
+
+/// Whether every node of a role runs, with its planned files, and serves.
+pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld, role: NodeRole) -> Result<Observed, StepError> {
+    let seen = observe_process(world, role)?;
+    if !matches!(seen, Observed::Satisfied(_)) {
+        return Ok(seen);
+    }
+    // Running is not serving: one look, without patience.
+    match serving(world, role, Duration::from_secs(3)).await {
+        Ok(summary) => Ok(Observed::Satisfied(summary)),
+        Err(StepError::NotReady { node, last, .. }) => {
+            Ok(Observed::Absent(format!("{node} runs but does not serve yet: {last}")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether every node of a role runs with its planned files.
+pub(in crate::lifecycle) fn observe_process(
+    world: &mut ClusterWorld,
+    role: NodeRole,
+) -> Result<Observed, StepError> {
+    let mut absent = Vec::new();
+    let mut drifted = Vec::new();
+    for node in world.cluster.plan.nodes_of(role) {
+        match world.runtime.observe(node) {
+            NodeState::Running { .. } => drifted.extend(stale(world, node)?),
+            NodeState::Died { .. } => drifted.push(format!("{} has ended by itself", node.name)),
+            NodeState::Stopped => absent.push(node.name.to_string()),
+        }
+    }
+    Ok(if absent.is_empty() && drifted.is_empty() {
+        Observed::Satisfied("running".to_owned())
+    } else if drifted.is_empty() {
+        Observed::Absent(format!("not running: {}", absent.join(", ")))
+    } else {
+        drifted.extend(absent.into_iter().map(|name| format!("{name} is not running")));
+        Observed::Drifted(drifted)
+    })
+}
+
+/// Starts what does not run, restarts what runs with other files, and waits until all serve.
+pub(in crate::lifecycle) async fn apply(world: &mut ClusterWorld, role: NodeRole) -> Result<Applied, StepError> {
+    launch(world, role).await?;
+    Ok(serving(world, role, patience(role)).await?.into())
+}
+
+/// Starts what does not run and restarts, one after the other, what runs with other files.
+pub(in crate::lifecycle) async fn launch(world: &mut ClusterWorld, role: NodeRole) -> Result<Applied, StepError> {
+    let mut started = 0;
+    for node in world.cluster.plan.nodes_of(role) {
+        let running = world.runtime.observe(node).is_running();
+        if running && stale(world, node)?.is_none() {
+            continue;
+        }
+        if running {
+            world.runtime.stop(node).await?;
+        }
+        remember(world, node)?;
+        world.runtime.start(node)?;
+        started += 1;
+        if running {
+            // A rolling restart: the next one goes only when this one serves again.
+            serve_one(world, node, patience(role)).await?;
+        }
+    }
+    Ok(format!("{started} started").into())
+}
+
+/// Why a running node is not the planned one, if so.
+fn stale(world: &ClusterWorld, node: &NodePlan) -> Result<Option<String>, StepError> {
+    let credentials = world.credentials();
+    let planned = NodeFiles::new(&credentials, node).digests()?;
+    let text = world.cluster.dir.read_text(&world.cluster.dir.node_launched(&node.name))?;
+    let launched: BTreeMap<String, String> =
+        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    if planned == launched {
+        return Ok(None);
+    }
+    let changed = planned.iter().find(|(path, digest)| launched.get(*path) != Some(digest));
+    let path = changed.map_or("a file that is gone", |(path, _)| path.as_str());
+    Ok(Some(format!("{} runs with another {path} than planned: it is restarted", node.name)))
+}
+
+/// Remembers what a node is started with, before it is: killed in between, the next run starts it again.
+fn remember(world: &ClusterWorld, node: &NodePlan) -> Result<(), StepError> {
+    let credentials = world.credentials();
+    let digests = NodeFiles::new(&credentials, node).digests()?;
+    world.cluster.dir.write_json(&world.cluster.dir.node_launched(&node.name), &digests)?;
+    Ok(())
+}
+
+/// Waits until every node of a role serves.
+async fn serving(world: &ClusterWorld, role: NodeRole, patience: Duration) -> Result<String, StepError> {
+    let nodes: Vec<&NodePlan> = world.cluster.plan.nodes_of(role).collect();
+    let seen = try_join_all(nodes.iter().map(|node| serve_one(world, node, patience))).await?;
+    Ok(match role {
+        NodeRole::Zookeeper => format!("{} nodes, {}", nodes.len(), seen.join(", ")),
+        NodeRole::Broker => format!("{} brokers know each other", nodes.len()),
+        NodeRole::SchemaRegistry => "running".to_owned(),
+    })
+}
+
+async fn serve_one(world: &ClusterWorld, node: &NodePlan, patience: Duration) -> Result<String, StepError> {
+    match node.role {
+        NodeRole::Zookeeper => member(world, node, patience).await,
+        NodeRole::Broker => broker(world, node, patience).await,
+        NodeRole::SchemaRegistry => Ok("running".to_owned()),
+    }
+}
+
+/// A ZooKeeper node serves when it leads or follows.
+async fn member(world: &ClusterWorld, node: &NodePlan, patience: Duration) -> Result<String, StepError> {
+    let access = world.access();
+    let tls = access.zookeeper_tls()?;
+    let Some(endpoint) = node.listener("CLIENT").map(|listener| Endpoint::of(node, listener)) else {
+        return Ok("no client port".to_owned());
+    };
+    await_node(&world.runtime, node, "a leader or follower", patience, || async {
+        match admin_words::status(&endpoint, &tls, Deadline::after(LOOK)).await {
+            Ok(status) => match status.mode {
+                ServerMode::Leader | ServerMode::Standalone => Probe::Ready("leads".to_owned()),
+                ServerMode::Follower | ServerMode::Observer => Probe::Ready("follows".to_owned()),
+                ServerMode::NotServing => Probe::NotYet("running, in no quorum".to_owned()),
+            },
+            Err(error) => Probe::NotYet(chain(&error)),
+        }
+    })
+    .await
+}
+
+/// A broker serves when the administrator logs in and the broker knows all others.
+async fn broker(world: &ClusterWorld, node: &NodePlan, patience: Duration) -> Result<String, StepError> {
+    let access = world.access();
+    let Some(endpoint) = node.listener("EXTERNAL").map(|listener| Endpoint::of(node, listener)) else {
+        return Ok("no external listener".to_owned());
+    };
+    let planned: Vec<i32> = access.brokers("EXTERNAL").iter().map(|broker| broker.id).collect();
+    let (tls, login) = administrator(&access)?;
+    await_node(&world.runtime, node, "an administrator's log-in and all brokers", patience, || async {
+        match known_brokers(&endpoint, &tls, &login).await {
+            Ok(known) if planned.iter().all(|id| known.contains(id)) => Probe::Ready("serves".to_owned()),
+            Ok(known) => Probe::NotYet(format!("it knows the brokers {known:?} of {planned:?}")),
+            Err(error) => Probe::NotYet(chain(&error)),
+        }
+    })
+    .await
+}
+
+fn administrator(
+    access: &Access<'_>,
+) -> Result<(crate::wire::TlsConfig, crate::wire::Login), StepError> {
+    let user = access.user(Role::Admin)?;
+    Ok((access.user_tls(user)?, access.login(user)?))
+}
+
+async fn known_brokers(
+    endpoint: &Endpoint,
+    tls: &crate::wire::TlsConfig,
+    login: &crate::wire::Login,
+) -> Result<Vec<i32>, crate::wire::WireError> {
+    let deadline = Deadline::after(LOOK);
+    let mut connection = Connection::open(endpoint, tls, login, deadline).await?;
+    let metadata = records::metadata(&mut connection, Some(&[]), deadline).await?;
+    Ok(metadata.brokers.iter().map(|broker| broker.id).collect())
+}
+
+/// Waits for a node; one that ends meanwhile is reported at once, with its log's tail.
+pub(super) async fn await_node<F>(
+    runtime: &Runtime,
+    node: &NodePlan,
+    what: &str,
+    patience: Duration,
+    mut probe: impl FnMut() -> F,
+) -> Result<String, StepError>
+where
+    F: Future<Output = Probe<String, StepError>>,
+{
+    let outcome = wait_for(&format!("{what} of {}", node.name), patience, INTERVAL, || {
+        let look = match runtime.observe(node) {
+            NodeState::Running { .. } => Ok(probe()),
+            NodeState::Died { code } => Err(code),
+            NodeState::Stopped => Err(None),
+        };
+        async move {
+            match look {
+                Ok(probe) => probe.await,
+                Err(code) => Probe::Failed(StepError::NodeDied {
+                    node: node.name.to_string(),
+                    code,
+                    explanation: String::new(),
+                }),
+            }
+        }
+    })
+    .await;
+    match outcome {
+        Ok(seen) => Ok(seen),
+        Err(WaitError::Failed(StepError::NodeDied { node: name, code, .. })) => {
+            Err(StepError::NodeDied { node: name, code, explanation: runtime.explain(node) })
+        }
+        Err(WaitError::Failed(error)) => Err(error),
+        Err(WaitError::TimedOut { what, elapsed, last }) => Err(StepError::NotReady {
+            node: node.name.to_string(),
+            awaited: what,
+            waited_seconds: elapsed.as_secs(),
+            last,
+            explanation: runtime.explain(node),
+        }),
+    }
+}

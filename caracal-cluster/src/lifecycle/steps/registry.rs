@@ -1,0 +1,122 @@
+//! The schema registry: ready when it has replayed, and its subjects.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::nodes::await_node;
+use crate::lifecycle::ClusterWorld;
+use crate::lifecycle::engine::{Applied, Observed};
+use crate::lifecycle::error::{StepError, chain};
+use crate::plan::{NodePlan, NodeRole, SubjectPlan};
+use crate::registry::Registry;
+use crate::runtime::NodeState;
+use crate::wait::Probe;
+
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// That one process of the registry has been proved ready: proving it again would add to its journal.
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+struct Proved {
+    pid: u32,
+    compatibility: String,
+}
+
+pub(in crate::lifecycle) async fn observe_ready(world: &mut ClusterWorld) -> Result<Observed, StepError> {
+    let Some(node) = registry_node(world) else { return Ok(Observed::Satisfied("none planned".to_owned())) };
+    let NodeState::Running { pid, .. } = world.runtime.observe(node) else {
+        return Ok(Observed::Absent("not running".to_owned()));
+    };
+    let known = world.cluster.dir.read_text(&proved_path(world, node))?;
+    let known: Option<Proved> = known.and_then(|text| serde_json::from_str(&text).ok());
+    if known.is_none_or(|known| known.pid != pid) {
+        return Ok(Observed::Absent("not proved to have replayed its journal".to_owned()));
+    }
+    let wanted = wanted_compatibility(world);
+    match client(world)?.compatibility().await {
+        Ok(level) if level == wanted => Ok(Observed::Satisfied(summary(world))),
+        Ok(level) => Ok(Observed::Drifted(vec![format!("compatibility is {level}, planned is {wanted}")])),
+        Err(error) if error.is_transient() => Ok(Observed::Absent(chain(&error))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until a write comes back: only then has everything before it been replayed.
+pub(in crate::lifecycle) async fn apply_ready(world: &mut ClusterWorld) -> Result<Applied, StepError> {
+    let Some(node) = registry_node(world) else { return Ok("none planned".into()) };
+    let registry = client(world)?;
+    let wanted = wanted_compatibility(world);
+    await_node(&world.runtime, node, "an answered write", PATIENCE, || async {
+        match registry.set_compatibility(&wanted).await {
+            Ok(()) => Probe::Ready("ready".to_owned()),
+            Err(error) if error.is_transient() => Probe::NotYet(chain(&error)),
+            Err(error) => Probe::Failed(error.into()),
+        }
+    })
+    .await?;
+    if let NodeState::Running { pid, .. } = world.runtime.observe(node) {
+        let proved = Proved { pid, compatibility: wanted };
+        world.cluster.dir.write_json(&proved_path(world, node), &proved)?;
+    }
+    Ok(summary(world).into())
+}
+
+pub(in crate::lifecycle) async fn observe_schemas(world: &mut ClusterWorld) -> Result<Observed, StepError> {
+    let registry = client(world)?;
+    let subjects = &world.cluster.plan.subjects;
+    let missing = missing_schemas(&registry, subjects).await?;
+    Ok(if missing.is_empty() {
+        Observed::Satisfied(schema_summary(subjects))
+    } else if missing.len() == subjects.len() {
+        Observed::Absent("no schema is registered".to_owned())
+    } else {
+        let lines = missing.iter().map(|subject| format!("{} lacks the schema of {}", subject.subject, subject.record));
+        Observed::Drifted(lines.collect())
+    })
+}
+
+pub(in crate::lifecycle) async fn apply_schemas(world: &mut ClusterWorld) -> Result<Applied, StepError> {
+    let registry = client(world)?;
+    for subject in missing_schemas(&registry, &world.cluster.plan.subjects).await? {
+        registry.register(&subject.subject, &subject.schema).await?;
+    }
+    Ok(schema_summary(&world.cluster.plan.subjects).into())
+}
+
+async fn missing_schemas<'a>(
+    registry: &Registry,
+    subjects: &'a [SubjectPlan],
+) -> Result<Vec<&'a SubjectPlan>, StepError> {
+    let mut missing = Vec::new();
+    for subject in subjects {
+        if registry.lookup(&subject.subject, &subject.schema).await?.is_none() {
+            missing.push(subject);
+        }
+    }
+    Ok(missing)
+}
+
+pub(super) fn client(world: &ClusterWorld) -> Result<Registry, StepError> {
+    Ok(Registry::new(&world.cluster.plan.endpoints.registry_url)?)
+}
+
+fn registry_node(world: &ClusterWorld) -> Option<&NodePlan> {
+    world.cluster.plan.nodes_of(NodeRole::SchemaRegistry).next()
+}
+
+fn proved_path(world: &ClusterWorld, node: &NodePlan) -> std::path::PathBuf {
+    world.cluster.dir.node(&node.name).join("run/ready.json")
+}
+
+fn wanted_compatibility(world: &ClusterWorld) -> String {
+    world.cluster.spec.registry.compatibility.as_registry().to_owned()
+}
+
+fn summary(world: &ClusterWorld) -> String {
+    let plan = &world.cluster.plan;
+    format!("{} {} at {}", plan.registry.label(), plan.registry_version, plan.endpoints.registry_url)
+}
+
+fn schema_summary(subjects: &[SubjectPlan]) -> String {
+    format!("{} subjects", subjects.len())
+}

@@ -1,0 +1,114 @@
+//! SCRAM credentials in ZooKeeper, written before the first broker starts.
+//!
+//! Brokers log in to each other with a SCRAM user, so that user cannot be made through a broker. A JVM
+//! tool for it costs seconds a user; a znode costs milliseconds.
+
+use std::time::Duration;
+
+use caracal_scram::{Iterations, Mechanism};
+
+use crate::lifecycle::ClusterWorld;
+use crate::lifecycle::engine::{Applied, Observed};
+use crate::lifecycle::error::StepError;
+use crate::plan::NodeRole;
+use crate::wire::Deadline;
+use crate::zookeeper::users::{self, UserChange};
+use crate::zookeeper::{Acl, CreateMode, ZkError, ZooKeeper};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const SESSION: Duration = Duration::from_secs(10);
+
+/// Brokers read changed users when a znode below this path tells them to.
+const CHANGES: &str = "/config/changes";
+
+pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Observed, StepError> {
+    let deadline = Deadline::after(DEADLINE);
+    let mut zookeeper = connect(world, deadline).await?;
+    let mut missing = Vec::new();
+    let mut drifted = Vec::new();
+    for user in &world.cluster.plan.users {
+        let name = user.name.as_str();
+        let credential = users::scram_credential(&mut zookeeper, name, Mechanism::ScramSha512, deadline).await;
+        let password = world.credentials().expect_password(&user.name)?;
+        match credential {
+            Ok(None) => missing.push(format!("{name} has no credential")),
+            Ok(Some(credential)) if credential.iterations() != user.iterations => {
+                drifted.push(format!("{name} has {} iterations, planned are {}", credential.iterations(), user.iterations));
+            }
+            Ok(Some(credential)) => {
+                if !credential.verifies(&password).unwrap_or(false) {
+                    drifted.push(format!(
+                        "the password file of {name} does not fit its credential: one of the two was changed"
+                    ));
+                }
+            }
+            Err(ZkError::Record { .. }) => drifted.push(format!("the credential of {name} is damaged")),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    zookeeper.close(deadline).await?;
+    Ok(if missing.is_empty() && drifted.is_empty() {
+        Observed::Satisfied(summary(world))
+    } else if drifted.is_empty() {
+        Observed::Absent(missing.join(", "))
+    } else {
+        Observed::Drifted(drifted.into_iter().chain(missing).collect())
+    })
+}
+
+pub(in crate::lifecycle) async fn apply(world: &mut ClusterWorld) -> Result<Applied, StepError> {
+    let deadline = Deadline::after(DEADLINE);
+    let brokers_run =
+        world.cluster.plan.nodes_of(NodeRole::Broker).any(|node| world.runtime.observe(node).is_running());
+    let mut zookeeper = connect(world, deadline).await?;
+    for user in &world.cluster.plan.users {
+        let password = world.credentials().expect_password(&user.name)?;
+        let iterations = Iterations::new(user.iterations).unwrap_or_default();
+        let name = user.name.as_str();
+        let change = users::ensure_scram_user(
+            &mut zookeeper,
+            name,
+            &password,
+            Mechanism::ScramSha512,
+            iterations,
+            deadline,
+        )
+        .await?;
+        if brokers_run && change != UserChange::Unchanged {
+            announce(&mut zookeeper, name, deadline).await?;
+        }
+    }
+    zookeeper.close(deadline).await?;
+    Ok(summary(world).into())
+}
+
+fn summary(world: &ClusterWorld) -> String {
+    let users = &world.cluster.plan.users;
+    let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
+    format!("SCRAM-SHA-512 for {}", names.join(", "))
+}
+
+async fn connect(world: &ClusterWorld, deadline: Deadline) -> Result<ZooKeeper, StepError> {
+    let access = world.access();
+    let tls = access.zookeeper_tls()?;
+    let mut last = None;
+    for endpoint in access.zookeepers() {
+        match ZooKeeper::connect(&endpoint, &tls, SESSION, deadline.at_most(Duration::from_secs(5))).await {
+            Ok(zookeeper) => return Ok(zookeeper),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.map_or_else(
+        || StepError::Proof { what: "the plan has no ZooKeeper node".to_owned() },
+        StepError::from,
+    ))
+}
+
+/// Tells running brokers that a user has changed, as Kafka's own tool does.
+async fn announce(zookeeper: &mut ZooKeeper, user: &str, deadline: Deadline) -> Result<(), StepError> {
+    let data = serde_json::json!({ "version": 2, "entity_path": format!("users/{user}") }).to_string();
+    let acl = [Acl::creator_all(), Acl::world_read()];
+    let path = format!("{CHANGES}/config_change_");
+    zookeeper.create(&path, data.as_bytes(), &acl, CreateMode::PersistentSequential, deadline).await?;
+    Ok(())
+}

@@ -254,7 +254,8 @@ pub fn start(spec: &ProcessSpec) -> Result<Identity, StartError> {
         reap(old.pid);
     }
     fs::read_dir(&spec.working_dir).map_err(file(&spec.working_dir))?;
-    let output = log::open(&spec.log).map_err(file(&spec.log))?;
+    let mut output = log::open(&spec.log).map_err(file(&spec.log))?;
+    log::begin(&mut output).map_err(file(&spec.log))?;
     let errors = output.try_clone().map_err(file(&spec.log))?;
     let refused = |source| StartError::Spawn { node: node.clone(), program: spec.program.clone(), source };
     let mut child = command(spec).stdout(output).stderr(errors).spawn().map_err(refused)?;

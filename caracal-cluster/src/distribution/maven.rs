@@ -4,7 +4,8 @@
 //! user has set up for it, and shares its local repository.
 
 use std::{
-    collections::BTreeSet, ffi::OsString, fmt, io, path::Path, path::PathBuf, process::Stdio, time::Duration,
+    collections::BTreeSet, env, ffi::OsString, fmt, io, path::Path, path::PathBuf, process::Stdio,
+    time::Duration,
 };
 
 use tokio::{
@@ -21,6 +22,9 @@ const GOAL: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-
 
 /// Longest time for one resolution; the largest artifact has 158 MB.
 const DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// Where systems keep a trust store for their Java: Debian and Ubuntu, Fedora.
+const SYSTEM_TRUST_STORES: [&str; 2] = ["/etc/ssl/certs/java/cacerts", "/etc/pki/java/cacerts"];
 
 /// Why Maven brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +142,9 @@ pub(super) async fn fetch(
     command.current_dir(into);
     if let Some(home) = java_home {
         command.env("JAVA_HOME", home);
+        if let Some(options) = system_trust(env::var_os("MAVEN_OPTS"), &SYSTEM_TRUST_STORES) {
+            command.env("MAVEN_OPTS", options);
+        }
     }
     let start = |source| MavenError::Start { program: mvn.to_owned(), source };
     let mut child = command.spawn().map_err(start)?;
@@ -169,6 +176,19 @@ pub(super) async fn fetch(
         Ok(Err(source)) => Err(start(source).into()),
         Err(_) => Err(MavenError::TimedOut { what, tail: tail.quote(12) }.into()),
     }
+}
+
+/// Maven's options with the system's trust store, unless they name one or there is none.
+///
+/// A Java that did not come from the system brings CAs of its own; a company's proxy is only in the system's.
+fn system_trust(options: Option<OsString>, stores: &[&str]) -> Option<OsString> {
+    let mut options = options.unwrap_or_default();
+    let store = stores.iter().find(|store| Path::new(store).is_file())?;
+    if options.to_string_lossy().contains("javax.net.ssl.trustStore") {
+        return None;
+    }
+    options.push(format!(" -Djavax.net.ssl.trustStore={store}"));
+    Some(options)
 }
 
 /// Maven's own failure, or that of writing its project file.
@@ -350,6 +370,16 @@ mod tests {
         ] {
             assert_eq!(cause_of(output), cause, "{output}");
         }
+    }
+
+    #[test]
+    fn the_trust_store_of_the_system_is_used_unless_another_is_named() {
+        let here = tempfile::NamedTempFile::new().unwrap();
+        let here = here.path().to_str().unwrap();
+        let with = |options: &str| system_trust(Some(options.into()), &["/nowhere/cacerts", here]);
+        assert_eq!(with("-Xmx1g").unwrap(), format!("-Xmx1g -Djavax.net.ssl.trustStore={here}").as_str());
+        assert_eq!(with("-Djavax.net.ssl.trustStore=/mine"), None);
+        assert_eq!(system_trust(None, &["/nowhere/cacerts"]), None);
     }
 
     #[test]

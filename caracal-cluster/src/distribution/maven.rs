@@ -387,7 +387,7 @@ mod tests {
         let downloaded =
             "[INFO] Downloaded from central: https://repo.example/a/b/1/b-1.jar (7.5 kB at 467 kB/s)";
         assert_eq!(file_of(downloaded), Some("b-1.jar"));
-        assert_eq!(file_of("[INFO] Copying c-2.jar to /tmp/x/c-2.jar"), Some("c-2.jar"));
+        assert_eq!(file_of("[INFO] Copying c-2.jar to /x/c-2.jar"), Some("c-2.jar"));
         assert_eq!(file_of("[INFO] Downloading from central: https://repo.example/a/b/1/b-1.jar"), None);
         assert_eq!(file_of("[INFO] BUILD SUCCESS"), None);
         for line in ["[ERROR] ", "[INFO] ------", "[ERROR] [Help 1] http://x", "[INFO] Downloaded from a: b"]

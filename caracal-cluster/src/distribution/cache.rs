@@ -10,7 +10,10 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -91,7 +94,7 @@ pub enum InstallError {
         source: io::Error,
     },
     /// Another process did not finish.
-    #[error("{0}. If no other command is fetching, delete the lock file")]
+    #[error("{0}. If that process hangs, end it: its lock ends with it")]
     Busy(WaitError<Infallible>),
 }
 
@@ -223,11 +226,14 @@ impl Cache {
         let lock = open.map_err(io)?;
         let held = format!("another process that installs {name} (it holds {})", lock_path.display());
         let waiting = format!("waiting for {held}");
+        let told = AtomicBool::new(false);
         let locked = wait_for(&held, OTHERS_DEADLINE, Duration::from_millis(100), || async {
             match lock.try_lock() {
                 Ok(()) => Probe::<_, Infallible>::Ready(Ok(())),
                 Err(TryLockError::WouldBlock) => {
-                    progress(Progress { what: &waiting, done: 0, total: 0, unit: Unit::Files });
+                    if !told.swap(true, Ordering::Relaxed) {
+                        progress(Progress { what: &waiting, done: 0, total: 0, unit: Unit::Files });
+                    }
                     Probe::NotYet("the lock is held".to_owned())
                 }
                 Err(TryLockError::Error(error)) => Probe::Ready(Err(error)),

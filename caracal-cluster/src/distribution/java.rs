@@ -206,7 +206,7 @@ pub enum JavaError {
 ///
 /// # Errors
 /// [`JavaError`], which lists what was found.
-pub async fn find(minimum: u16) -> Result<Java, JavaError> {
+pub async fn find_java(minimum: u16) -> Result<Java, JavaError> {
     let named = env::var_os("CARACAL_JAVA").filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(home) = named {
         return named_java(home, minimum).await;
@@ -222,7 +222,7 @@ pub async fn find(minimum: u16) -> Result<Java, JavaError> {
 /// # Errors
 /// [`JavaError`]; it also says why nothing could be fetched.
 pub async fn find_or_fetch(policy: &JavaPolicy, progress: &OnProgress<'_>) -> Result<Java, JavaError> {
-    let error = match find(policy.minimum).await {
+    let error = match find_java(policy.minimum).await {
         Err(error @ (JavaError::NoneFound { .. } | JavaError::TooOld { .. })) if policy.fetch => error,
         other => return other,
     };

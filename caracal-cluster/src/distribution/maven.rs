@@ -4,7 +4,8 @@
 //! user has set up for it, and shares its local repository.
 
 use std::{
-    collections::BTreeSet, ffi::OsString, fmt, io, path::Path, path::PathBuf, process::Stdio, time::Duration,
+    collections::BTreeSet, env, ffi::OsString, fmt, io, path::Path, path::PathBuf, process::Stdio,
+    time::Duration,
 };
 
 use tokio::{
@@ -21,6 +22,9 @@ const GOAL: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-
 
 /// Longest time for one resolution; the largest artifact has 158 MB.
 const DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// Where systems keep a trust store for their Java: Debian and Ubuntu, Fedora.
+const SYSTEM_TRUST_STORES: [&str; 2] = ["/etc/ssl/certs/java/cacerts", "/etc/pki/java/cacerts"];
 
 /// Why Maven brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +55,7 @@ pub enum MavenError {
         /// The artifact.
         what: String,
         /// The likely cause and the next step.
-        cause: Cause,
+        cause: MavenCause,
         /// The end of Maven's output.
         tail: String,
     },
@@ -68,7 +72,7 @@ pub enum MavenError {
 /// What most likely made Maven fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Cause {
+pub enum MavenCause {
     /// Maven itself found no Java.
     NoJava,
     /// The disk is full.
@@ -89,7 +93,7 @@ pub enum Cause {
     Unknown,
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for MavenCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoJava => "it found no Java for itself; install one or set JAVA_HOME",
@@ -138,6 +142,9 @@ pub(super) async fn fetch(
     command.current_dir(into);
     if let Some(home) = java_home {
         command.env("JAVA_HOME", home);
+        if let Some(options) = system_trust(env::var_os("MAVEN_OPTS"), &SYSTEM_TRUST_STORES) {
+            command.env("MAVEN_OPTS", options);
+        }
     }
     let start = |source| MavenError::Start { program: mvn.to_owned(), source };
     let mut child = command.spawn().map_err(start)?;
@@ -149,13 +156,19 @@ pub(super) async fn fetch(
     let watch = async {
         read_both(stdout, stderr, |line| {
             seen.line(line);
-            tail.push(line);
+            if !is_chatter(line) {
+                tail.push(line);
+            }
         })
         .await?;
         child.wait().await
     };
     match timeout(DEADLINE, watch).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) if status.success() => {
+            // What lay in the local repository already was not announced.
+            seen.all();
+            Ok(())
+        }
         Ok(Ok(_)) => {
             let cause = cause_of(&tail.text());
             Err(MavenError::Failed { what, cause, tail: tail.quote(12) }.into())
@@ -163,6 +176,19 @@ pub(super) async fn fetch(
         Ok(Err(source)) => Err(start(source).into()),
         Err(_) => Err(MavenError::TimedOut { what, tail: tail.quote(12) }.into()),
     }
+}
+
+/// Maven's options with the system's trust store, unless they name one or there is none.
+///
+/// A Java that did not come from the system brings CAs of its own; a company's proxy is only in the system's.
+fn system_trust(options: Option<OsString>, stores: &[&str]) -> Option<OsString> {
+    let mut options = options.unwrap_or_default();
+    let store = stores.iter().find(|store| Path::new(store).is_file())?;
+    if options.to_string_lossy().contains("javax.net.ssl.trustStore") {
+        return None;
+    }
+    options.push(format!(" -Djavax.net.ssl.trustStore={store}"));
+    Some(options)
 }
 
 /// Maven's own failure, or that of writing its project file.
@@ -190,6 +216,14 @@ impl Seen<'_> {
         }
     }
 
+    fn all(&mut self) {
+        let before = self.files.len();
+        self.files.extend(self.artifact.download().files().iter().map(|file| file.name().to_owned()));
+        if self.files.len() > before {
+            self.report();
+        }
+    }
+
     fn report(&self) {
         let (done, total) = (self.files.len() as u64, self.artifact.download().files().len() as u64);
         (self.progress)(Progress { what: &self.what, done, total, unit: Unit::Files });
@@ -206,11 +240,27 @@ fn file_of(line: &str) -> Option<&str> {
     Some(rest.split_once(" to ")?.0)
 }
 
-fn cause_of(output: &str) -> Cause {
+/// Lines that would push the telling ones out of an error message.
+fn is_chatter(line: &str) -> bool {
+    const CHATTER: [&str; 8] = [
+        "Downloading from",
+        "Downloaded from",
+        "-----",
+        "Total time:",
+        "Finished at:",
+        "To see the full stack trace",
+        "Re-run Maven using",
+        "For more information about the errors",
+    ];
+    let text = line.trim_start_matches(['[', ']', 'E', 'R', 'O', 'I', 'N', 'F', ' ']);
+    text.is_empty() || text.starts_with("Help 1") || CHATTER.iter().any(|part| line.contains(part))
+}
+
+fn cause_of(output: &str) -> MavenCause {
     // The order matters: a disk that is full also makes "could not transfer artifact".
-    const SIGNS: [(Cause, &[&str]); 8] = [
+    const SIGNS: [(MavenCause, &[&str]); 8] = [
         (
-            Cause::NoJava,
+            MavenCause::NoJava,
             &[
                 "JAVA_HOME environment variable is not defined",
                 "JAVA_HOME is not defined",
@@ -219,11 +269,11 @@ fn cause_of(output: &str) -> Cause {
                 "java: command not found",
             ],
         ),
-        (Cause::DiskFull, &["No space left on device", "Disk quota exceeded"]),
-        (Cause::NotWritable, &["Permission denied", "AccessDeniedException", "Read-only file system"]),
-        (Cause::Certificate, &["PKIX path", "unable to find valid certification path"]),
+        (MavenCause::DiskFull, &["No space left on device", "Disk quota exceeded"]),
+        (MavenCause::NotWritable, &["Permission denied", "AccessDeniedException", "Read-only file system"]),
+        (MavenCause::Certificate, &["PKIX path", "unable to find valid certification path"]),
         (
-            Cause::Refused,
+            MavenCause::Refused,
             &[
                 "status code: 401",
                 "status code: 403",
@@ -234,9 +284,9 @@ fn cause_of(output: &str) -> Cause {
                 "403 Forbidden",
             ],
         ),
-        (Cause::Offline, &["in offline mode"]),
+        (MavenCause::Offline, &["in offline mode"]),
         (
-            Cause::Network,
+            MavenCause::Network,
             &[
                 "Unknown host",
                 "UnknownHostException",
@@ -253,10 +303,10 @@ fn cause_of(output: &str) -> Cause {
                 "Connect to ",
             ],
         ),
-        (Cause::NotFound, &["Could not find artifact", "was not found in"]),
+        (MavenCause::NotFound, &["Could not find artifact", "was not found in"]),
     ];
     let has = |signs: &[&str]| signs.iter().any(|sign| output.contains(sign));
-    SIGNS.into_iter().find(|(_, signs)| has(signs)).map_or(Cause::Unknown, |(cause, _)| cause)
+    SIGNS.into_iter().find(|(_, signs)| has(signs)).map_or(MavenCause::Unknown, |(cause, _)| cause)
 }
 
 fn lines<R: AsyncRead>(reader: R) -> Lines<BufReader<R>> {
@@ -305,21 +355,31 @@ mod tests {
         let unreachable = "[ERROR] Failed to execute goal: Could not transfer artifact a:b:pom:1 from/to central \
                            (https://repo.example): repo.example: Temporary failure in name resolution: Unknown host";
         for (output, cause) in [
-            (unreachable, Cause::Network),
-            ("Connect to repo.example:443 failed: Connection refused", Cause::Network),
+            (unreachable, MavenCause::Network),
+            ("Connect to repo.example:443 failed: Connection refused", MavenCause::Network),
             (
                 "Cannot access central (x) in offline mode and the artifact a has not been downloaded",
-                Cause::Offline,
+                MavenCause::Offline,
             ),
-            ("Could not transfer artifact a from/to central: No space left on device", Cause::DiskFull),
-            ("PKIX path building failed: unable to find valid certification path", Cause::Certificate),
-            ("The JAVA_HOME environment variable is not defined correctly", Cause::NoJava),
-            ("Could not find artifact io.x:y:jar:1 in central", Cause::NotFound),
-            ("status code: 403, reason phrase: Forbidden (403)", Cause::Refused),
-            ("something else", Cause::Unknown),
+            ("Could not transfer artifact a from/to central: No space left on device", MavenCause::DiskFull),
+            ("PKIX path building failed: unable to find valid certification path", MavenCause::Certificate),
+            ("The JAVA_HOME environment variable is not defined correctly", MavenCause::NoJava),
+            ("Could not find artifact io.x:y:jar:1 in central", MavenCause::NotFound),
+            ("status code: 403, reason phrase: Forbidden (403)", MavenCause::Refused),
+            ("something else", MavenCause::Unknown),
         ] {
             assert_eq!(cause_of(output), cause, "{output}");
         }
+    }
+
+    #[test]
+    fn the_trust_store_of_the_system_is_used_unless_another_is_named() {
+        let here = tempfile::NamedTempFile::new().unwrap();
+        let here = here.path().to_str().unwrap();
+        let with = |options: &str| system_trust(Some(options.into()), &["/nowhere/cacerts", here]);
+        assert_eq!(with("-Xmx1g").unwrap(), format!("-Xmx1g -Djavax.net.ssl.trustStore={here}").as_str());
+        assert_eq!(with("-Djavax.net.ssl.trustStore=/mine"), None);
+        assert_eq!(system_trust(None, &["/nowhere/cacerts"]), None);
     }
 
     #[test]
@@ -327,8 +387,13 @@ mod tests {
         let downloaded =
             "[INFO] Downloaded from central: https://repo.example/a/b/1/b-1.jar (7.5 kB at 467 kB/s)";
         assert_eq!(file_of(downloaded), Some("b-1.jar"));
-        assert_eq!(file_of("[INFO] Copying c-2.jar to /tmp/x/c-2.jar"), Some("c-2.jar"));
+        assert_eq!(file_of("[INFO] Copying c-2.jar to /x/c-2.jar"), Some("c-2.jar"));
         assert_eq!(file_of("[INFO] Downloading from central: https://repo.example/a/b/1/b-1.jar"), None);
         assert_eq!(file_of("[INFO] BUILD SUCCESS"), None);
+        for line in ["[ERROR] ", "[INFO] ------", "[ERROR] [Help 1] http://x", "[INFO] Downloaded from a: b"]
+        {
+            assert!(is_chatter(line), "{line}");
+        }
+        assert!(!is_chatter("[ERROR] Failed to execute goal: Unknown host"));
     }
 }

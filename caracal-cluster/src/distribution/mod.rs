@@ -25,9 +25,9 @@ mod unpack;
 pub use artifacts::{Artifact, kafka_lock, registry_lock};
 pub(crate) use cache::is_executable;
 pub use cache::{Cache, InstallError, Installed, Tools};
-pub use java::{FoundJava, Java, JavaError, JavaPolicy, JavaSource, JavaVersion, find, find_or_fetch};
+pub use java::{FoundJava, Java, JavaError, JavaPolicy, JavaSource, JavaVersion, find_java, find_or_fetch};
 pub use lock::{Fault, Lock, LockError, LockedFile, Sha256, VerifyError, lock_from_directory};
-pub use maven::{Cause, MavenError};
+pub use maven::{MavenCause, MavenError};
 pub use unpack::UnpackError;
 
 /// How far an installation is.
@@ -63,9 +63,10 @@ pub(crate) struct Tail(std::collections::VecDeque<String>);
 
 impl Tail {
     const LINES: usize = 40;
-    const WIDTH: usize = 400;
+    const WIDTH: usize = 4000;
+    const SHOWN_WIDTH: usize = 360;
 
-    /// Appends a line without its colours; a very long one is cut.
+    /// Appends a line without its colours; an endless one is cut.
     pub(crate) fn push(&mut self, line: &str) {
         let line = without_colour(line);
         if line.trim().is_empty() {
@@ -85,8 +86,18 @@ impl Tail {
     /// The last `lines` lines, each indented, for the end of a message.
     pub(crate) fn quote(&self, lines: usize) -> String {
         let skip = self.0.len().saturating_sub(lines);
-        self.0.iter().skip(skip).map(|line| format!("\n    {line}")).collect()
+        self.0.iter().skip(skip).map(|line| format!("\n    {}", shortened(line, Self::SHOWN_WIDTH))).collect()
     }
+}
+
+/// A line with its middle left out when it is longer than `width`: causes stand at the end of long lines.
+fn shortened(line: &str, width: usize) -> String {
+    let chars: Vec<_> = line.chars().collect();
+    if chars.len() <= width {
+        return line.to_owned();
+    }
+    let (head, tail) = (&chars[..width / 3], &chars[chars.len() - width * 2 / 3..]);
+    format!("{} [...] {}", head.iter().collect::<String>(), tail.iter().collect::<String>())
 }
 
 fn without_colour(line: &str) -> String {
@@ -116,5 +127,9 @@ mod tests {
         tail.push("");
         assert_eq!(tail.quote(2), "\n    line 98\n    line 99");
         assert_eq!(tail.text().lines().count(), Tail::LINES);
+        tail.push(&format!("begin {} end", "x".repeat(2000)));
+        let quoted = tail.quote(1);
+        assert!(quoted.starts_with("\n    begin xx") && quoted.ends_with("xx end"), "{quoted}");
+        assert!(quoted.len() < 400 && tail.text().len() > 2000, "{quoted}");
     }
 }

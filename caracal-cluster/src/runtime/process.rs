@@ -254,7 +254,8 @@ pub fn start(spec: &ProcessSpec) -> Result<Identity, StartError> {
         reap(old.pid);
     }
     fs::read_dir(&spec.working_dir).map_err(file(&spec.working_dir))?;
-    let output = log::open(&spec.log).map_err(file(&spec.log))?;
+    let mut output = log::open(&spec.log).map_err(file(&spec.log))?;
+    log::begin(&mut output).map_err(file(&spec.log))?;
     let errors = output.try_clone().map_err(file(&spec.log))?;
     let refused = |source| StartError::Spawn { node: node.clone(), program: spec.program.clone(), source };
     let mut child = command(spec).stdout(output).stderr(errors).spawn().map_err(refused)?;
@@ -297,7 +298,7 @@ pub fn find(cluster_id: &str, node: &str) -> Option<Identity> {
 pub fn find_all(cluster_id: &str) -> Vec<Identity> {
     let mut found: Vec<_> =
         table::marked().into_iter().filter(|seen| seen.cluster_id == cluster_id).collect();
-    // A node that starts a helper looks like two of it for an instant: the parent is the node.
+    // A node that forks looks like two of it for an instant: the parent is the node.
     let pids: Vec<_> = found.iter().map(|seen| (seen.pid, seen.node.clone())).collect();
     found.retain(|seen| !pids.iter().any(|(pid, node)| Some(*pid) == seen.parent && *node == seen.node));
     let mut found: Vec<_> = found.iter().map(Seen::identity).collect();

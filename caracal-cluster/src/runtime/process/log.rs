@@ -2,10 +2,12 @@
 
 use std::{
     fs::{File, OpenOptions, Permissions},
-    io::{self, Read as _, Seek as _, SeekFrom},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// How much of a log's end is read at most, in bytes.
 const TAIL_BYTES: u64 = 128 * 1024;
@@ -21,6 +23,9 @@ pub struct Hint {
     /// The line that led to it.
     pub line: String,
 }
+
+/// Begins the line that [`super::start`] writes into a log, before anything of the node's own.
+const START_LINE: &str = "==== started by caracal at ";
 
 /// Known texts, the most telling first: the first line of a Java trace often is "Exception in thread main".
 const SIGNS: &[(&[&str], &str, &str)] = &[
@@ -85,26 +90,6 @@ const SIGNS: &[(&[&str], &str, &str)] = &[
         "rotate the certificates, and look at this machine's clock",
     ),
     (
-        &["PKIX path", "unable to find valid certification path", "certificate_unknown", "unknown_ca"],
-        "a certificate was not made by the CA that is trusted",
-        "make the credentials again: some files are of another run than the others",
-    ),
-    (
-        &["No subject alternative", "No name matching"],
-        "a certificate does not name the host that was connected to",
-        "make the credentials again: host names or addresses have changed since",
-    ),
-    (
-        &["SaslAuthenticationException", "Authentication failed", "invalid credentials"],
-        "a log-in with user and password was refused",
-        "the user in the cluster and the one in the configuration differ: write the users again",
-    ),
-    (
-        &["ClusterAuthorizationException", "TopicAuthorizationException", "GroupAuthorizationException"],
-        "its user may not do what it needs",
-        "write the access rights again",
-    ),
-    (
         &["Timed out waiting for connection", "ZooKeeperClientTimeoutException"],
         "ZooKeeper did not answer",
         "look at the logs of the ZooKeeper nodes",
@@ -124,9 +109,32 @@ const SIGNS: &[(&[&str], &str, &str)] = &[
         "it may not read or write one of its files",
         "look at the owner and mode of the file: were they changed, or was the cluster made by another user?",
     ),
+    // From here on: also what a healthy node says of a client that fails.
+    (
+        &["PKIX path", "unable to find valid certification path", "certificate_unknown", "unknown_ca"],
+        "a certificate was not made by the CA that is trusted",
+        "make the credentials again: some files are of another run than the others",
+    ),
+    (
+        &["No subject alternative", "No name matching"],
+        "a certificate does not name the host that was connected to",
+        "make the credentials again: host names or addresses have changed since",
+    ),
+    (
+        &["SaslAuthenticationException", "Authentication failed", "invalid credentials"],
+        "a log-in with user and password was refused",
+        "the user in the cluster and the one in the configuration differ: write the users again",
+    ),
+    (
+        &["ClusterAuthorizationException", "TopicAuthorizationException", "GroupAuthorizationException"],
+        "its user may not do what it needs",
+        "write the access rights again",
+    ),
 ];
 
 /// The likely meaning of the text of a log, if it holds one of the known signs.
+///
+/// Earlier runs of the node, which the same log holds, do not count.
 ///
 /// ```
 /// use caracal_cluster::runtime::process::diagnose_log;
@@ -136,15 +144,16 @@ const SIGNS: &[(&[&str], &str, &str)] = &[
 /// assert!(diagnose_log("INFO started").is_none());
 /// ```
 pub fn diagnose_log(text: &str) -> Option<Hint> {
+    let text = text.rfind(START_LINE).map_or(text, |at| &text[at..]);
     SIGNS.iter().find_map(|(signs, cause, next_step)| {
-        // The last such line: a log is appended to, and an older run may have had another trouble.
+        // The last such line: the trouble that ended the node, not one it got over.
         let line = text.lines().rev().find(|line| signs.iter().any(|sign| line.contains(sign)))?;
         let line = line.trim().chars().take(300).collect();
         Some(Hint { cause, next_step, line })
     })
 }
 
-/// The last `lines` lines of a file, of which at most the last 128 KiB are read.
+/// The last `lines` lines of a node's log, of its latest run only; at most the last 128 KiB are read.
 ///
 /// # Errors
 /// Those of opening and reading; a log that is not there is one.
@@ -156,13 +165,21 @@ pub fn log_tail(path: &Path, lines: usize) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    let mut kept: Vec<_> = text.lines().rev().take(lines).collect();
-    if skipped > 0 && kept.len() < lines {
+    let latest = text.lines().rev().take_while(|line| !line.starts_with(START_LINE));
+    let mut kept: Vec<_> = latest.take(lines).collect();
+    if skipped > 0 && kept.len() == text.lines().count() {
         // The first line that was read is the end of a longer one.
         kept.pop();
     }
     kept.reverse();
     Ok(kept.iter().map(|line| format!("{line}\n")).collect())
+}
+
+/// Writes the line that divides this run of a node from earlier ones.
+pub(super) fn begin(log: &mut File) -> io::Result<()> {
+    let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let now = now.format(&Rfc3339).map_err(io::Error::other)?;
+    log.write_all(format!("{START_LINE}{now}\n").as_bytes())
 }
 
 /// Opens a log for appending: private, and no link to somewhere else.
@@ -177,8 +194,6 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use tempfile::TempDir;
 
     use super::*;
@@ -212,6 +227,28 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(open(&link).is_err());
+    }
+
+    #[test]
+    fn only_the_latest_run_counts() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("log");
+        let mut log = open(&path).unwrap();
+        begin(&mut log).unwrap();
+        log.write_all(b"java.net.BindException: Address already in use\n").unwrap();
+        assert!(diagnose_log(&std::fs::read_to_string(&path).unwrap()).is_some());
+        begin(&mut log).unwrap();
+        assert_eq!(log_tail(&path, 9).unwrap(), "");
+        log.write_all(b"INFO started\n").unwrap();
+        assert_eq!(log_tail(&path, 9).unwrap(), "INFO started\n");
+        assert_eq!(diagnose_log(&std::fs::read_to_string(&path).unwrap()), None);
+    }
+
+    #[test]
+    fn a_client_that_fails_is_not_taken_for_the_cause() {
+        let text = "INFO Failed authentication with /127.0.0.1 (Authentication failed)\n\
+                    ERROR org.apache.kafka.common.config.ConfigException: Invalid value\n";
+        assert_eq!(diagnose_log(text).unwrap().cause, "its configuration is not accepted");
     }
 
     #[test]

@@ -3,5 +3,6 @@
 pub mod admin;
 pub mod names;
 pub mod plan;
+pub mod probe;
 pub mod wire;
 pub mod zookeeper;

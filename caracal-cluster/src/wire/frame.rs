@@ -84,7 +84,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lie_about_the_length_costs_no_memory() {
-        let mut lying: &[u8] = b"\x00\xff\xff\xffabc";
+        let mut lying: &[u8] = b"\x7f\xff\xff\xffabc";
         let error = read_frame(&mut lying, MAX_FRAME).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let mut short: &[u8] = b"\x00\x10\x00\x00abc";

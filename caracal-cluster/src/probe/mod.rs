@@ -1,0 +1,3 @@
+//! Probes: what a listener does when somebody is wrong.
+
+pub mod tls;

@@ -189,8 +189,8 @@ impl Kafka {
             bootstrap: self.shared.profile.kafka.bootstrap.join(", "),
             principal: self.shared.profile.principal.clone(),
             waited: started.elapsed(),
-            cause: diagnosis.cause.into(),
-            next: diagnosis.next.into(),
+            cause: diagnosis.cause,
+            next: diagnosis.next,
             symptom: symptom.map_or(found, |symptom| symptom.reason),
         })
     }

@@ -205,7 +205,9 @@ impl<E: Event> Consumer<E> {
         let Some(client) = self.client.clone() else { return Err(failed("the consumer is closed".into())) };
         // A broker takes a commit for any partition, and would set back the group that moved on.
         if !self.owns(position) {
-            return Err(failed("the partition has gone to another member, which will see the record".into()));
+            return Err(failed(
+                "the partition is not this consumer's (any more); whoever has it will see the record".into(),
+            ));
         }
         let mut list = TopicPartitionList::new();
         // Kafka's committed offset is the next one to read.
@@ -263,7 +265,9 @@ impl<E: Event> Consumer<E> {
             fatal,
             why,
         };
-        let Some(client) = self.client.clone() else { return Err(fault(true, "the consumer is closed".into())) };
+        let Some(client) = self.client.clone() else {
+            return Err(fault(true, "the consumer is closed".into()));
+        };
         loop {
             match client.recv().await {
                 Ok(message) => {
@@ -293,9 +297,7 @@ impl<E: Event> Consumer<E> {
                 timestamp: record.timestamp,
                 schema_id: id,
             }),
-            Err(why) => {
-                Err(ReceiveError::Undecodable { record: Box::new(record), expected: E::RECORD, why })
-            }
+            Err(why) => Err(ReceiveError::Undecodable { record: Box::new(record), expected: E::RECORD, why }),
         }
     }
 

@@ -44,17 +44,30 @@ pub(crate) fn diagnose(reason: &str) -> Diagnosis {
     }
     if says(&["certificate verify failed", "unable to get local issuer", "self-signed", "self signed"]) {
         return found(
-            "the broker's certificate does not come from a CA in `kafka.tls.ca_file`",
-            "take the CA's certificate of this very cluster; it changes when the cluster is made anew",
+            // librdkafka has the same words for both.
+            "the broker's certificate does not come from a CA in `kafka.tls.ca_file`, or is not for the name that \
+             was dialled",
+            "take the CA's certificate of this very cluster, which changes when the cluster is made anew, and dial a \
+             name that the broker's certificate has",
         );
     }
-    if says(&["unsupported sasl mechanism", "mechanism not supported", "is not enabled", "unsupported mechanism"]) {
+    if says(&[
+        "unsupported sasl mechanism",
+        "mechanism not supported",
+        "is not enabled",
+        "unsupported mechanism",
+    ]) {
         return found(
             "the broker does not offer the mechanism",
             "set `kafka.sasl.mechanism` to one that the listener has",
         );
     }
-    if says(&["authentication failed", "authentication fail", "invalid credentials", "sasl authentication error"]) {
+    if says(&[
+        "authentication failed",
+        "authentication fail",
+        "invalid credentials",
+        "sasl authentication error",
+    ]) {
         return found(
             "the broker refused user name and password",
             "let the cluster write its client files again, and check that the user exists with this mechanism",
@@ -64,7 +77,10 @@ pub(crate) fn diagnose(reason: &str) -> Diagnosis {
         return transient("a broker's name has no address", "check `kafka.bootstrap` and the name service");
     }
     if says(&["connection refused"]) {
-        return transient("nothing listens there", "start the cluster, or check the ports in `kafka.bootstrap`");
+        return transient(
+            "nothing listens there",
+            "start the cluster, or check the ports in `kafka.bootstrap`",
+        );
     }
     if says(&["ssl handshake", "ssl error", "disconnected"]) {
         return transient(

@@ -66,7 +66,9 @@ pub enum ConnectError {
         why: String,
     },
     /// No broker let the client in.
-    #[error("no broker of {bootstrap} let `{principal}` in within {waited:.1?}: {cause}; {next} (last word: {symptom})")]
+    #[error(
+        "no broker of {bootstrap} let `{principal}` in within {waited:.1?}: {cause}; {next} (last word: {symptom})"
+    )]
     #[non_exhaustive]
     Broker {
         /// Where it was tried.
@@ -76,9 +78,9 @@ pub enum ConnectError {
         /// How long.
         waited: Duration,
         /// Likely cause.
-        cause: String,
+        cause: &'static str,
         /// What to do.
-        next: String,
+        next: &'static str,
         /// librdkafka's own words.
         symptom: String,
     },
@@ -94,7 +96,9 @@ pub enum ConnectError {
         why: String,
     },
     /// The profile names no registry.
-    #[error("the profile names no schema registry, and `{record}` cannot be read or written without one: add `[registry] url` to it")]
+    #[error(
+        "the profile names no schema registry, and `{record}` cannot be read or written without one: add `[registry] url` to it"
+    )]
     #[non_exhaustive]
     NoRegistry {
         /// The record type.
@@ -285,7 +289,9 @@ pub(crate) fn code(error: &KafkaError) -> String {
 pub(crate) fn sentence(code: RDKafkaErrorCode) -> String {
     use RDKafkaErrorCode as Code;
     let next = match code {
-        Code::TopicAuthorizationFailed => "give the principal the ACL that this needs (Write or Read on the topic)",
+        Code::TopicAuthorizationFailed => {
+            "give the principal the ACL that this needs (Write or Read on the topic)"
+        }
         Code::GroupAuthorizationFailed => {
             "give the principal Read on the group, or take a group name with the prefix that it may use"
         }
@@ -293,9 +299,14 @@ pub(crate) fn sentence(code: RDKafkaErrorCode) -> String {
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
             "create the topic; the client never does"
         }
-        Code::Authentication | Code::SaslAuthenticationFailed => "check user name, password and mechanism",
+        Code::PurgeQueue => "given up before it was sent, because the producer was closed or had failed",
+        Code::PurgeInflight => {
+            "given up while the broker had not answered, because the producer was closed or had failed"
+        }
         Code::MessageSizeTooLarge => "make the event smaller, or raise `max.message.bytes` of the topic",
         Code::NotEnoughReplicas => "bring back the brokers that are down: too few replicas are in sync",
+        Code::AutoOffsetReset | Code::OffsetOutOfRange => "the position is not there (any more)",
+        Code::Authentication | Code::SaslAuthenticationFailed => "check user name, password and mechanism",
         Code::PollExceeded => "the handler takes longer than `max.poll.interval.ms`",
         _ => "",
     };

@@ -187,13 +187,15 @@ impl<E: Event> Producer<E> {
             .encode(event, &mut value)
             .map_err(|why| EnqueueError::Encode { record: E::RECORD, why })?;
         let (tell, outcome) = oneshot::channel();
-        let mut record = BaseRecord::with_opaque_to(&*shared.topic, Box::new(tell))
+        let mut record = BaseRecord::with_opaque_to(&shared.topic, Box::new(tell))
             .key(event.key().as_bytes())
             .payload(value.as_slice());
         loop {
             // Registered before the attempt, so that room made meanwhile is not missed.
             let room = shared.room.notified();
-            let Some(client) = &self.client else { return Err(self.refused("the producer is closed".into())) };
+            let Some(client) = &self.client else {
+                return Err(self.refused("the producer is closed".into()));
+            };
             // Counted first: the outcome may be known before `send` returns.
             shared.taken.fetch_add(1, Ordering::Relaxed);
             match client.send(record) {
@@ -308,8 +310,18 @@ impl Deliveries {
     }
 
     fn failed(&self, error: &KafkaError) -> Delivery {
-        let (topic, why) = (self.shared.topic.to_string(), error::code(error));
-        if error.rdkafka_error_code().is_some_and(never_written) {
+        let topic = self.shared.topic.to_string();
+        let mut why = error::code(error);
+        // These say what librdkafka did, not what made it do so.
+        let code = error.rdkafka_error_code();
+        let consequence = matches!(
+            code,
+            Some(Code::PurgeQueue | Code::PurgeInflight | Code::MessageTimedOut | Code::Fatal)
+        );
+        if let Some(symptom) = self.context.symptom().filter(|_| consequence) {
+            why = format!("{why}; last word: {}", symptom.reason);
+        }
+        if code.is_some_and(never_written) {
             Delivery::NotWritten(NotWritten { topic, why })
         } else {
             Delivery::Unknown(UnknownOutcome { topic, why })

@@ -97,7 +97,8 @@ impl Registry {
     }
 
     async fn look_up<E: Event>(&self, subject: &str, register: bool) -> Result<u32, ConnectError> {
-        let failed = |why: String| ConnectError::Schema { subject: subject.into(), url: self.url.clone(), why };
+        let failed =
+            |why: String| ConnectError::Schema { subject: subject.into(), url: self.url.clone(), why };
         let body = serde_json::json!({ "schema": E::SCHEMA, "schemaType": "AVRO" }).to_string();
         let without_id = || failed("the registry's answer has no id".into());
         match perform_sr_call(&self.settings, SrCall::PostForVersion(subject, &body)).await {
@@ -108,7 +109,9 @@ impl Registry {
         if register {
             let registered = perform_sr_call(&self.settings, SrCall::PostNew(subject, &body)).await;
             return registered
-                .map_err(|error| failed(format!("the schema of {} was refused: {}", E::RECORD, text(&error))))?
+                .map_err(|error| {
+                    failed(format!("the schema of {} was refused: {}", E::RECORD, text(&error)))
+                })?
                 .id
                 .ok_or_else(without_id);
         }
@@ -123,9 +126,9 @@ impl Registry {
                 None => text(&error),
             })
         })?;
-        let same = latest.schema.as_deref().is_some_and(|theirs| {
-            matches!((intern(theirs), intern(E::SCHEMA)), (Ok(theirs), Ok(ours)) if theirs == ours)
-        });
+        let same = latest.schema.as_deref().is_some_and(
+            |theirs| matches!((intern(theirs), intern(E::SCHEMA)), (Ok(theirs), Ok(ours)) if theirs == ours),
+        );
         match latest.id {
             Some(id) if same => Ok(id),
             _ => Err(failed(format!(
@@ -298,8 +301,9 @@ mod tests {
         let newer = PolicyDecision::SCHEMA.replace("\"DENY\"]", "\"DENY\", \"DEFER\"]");
         assert_ne!(newer, PolicyDecision::SCHEMA);
         let newer = intern(&newer).expect("a schema");
-        let mut value =
-            apache_avro::to_value(PolicyDecision::sample(3)).and_then(|value| value.resolve(newer)).expect("fits");
+        let mut value = apache_avro::to_value(PolicyDecision::sample(3))
+            .and_then(|value| value.resolve(newer))
+            .expect("fits");
         let apache_avro::types::Value::Record(fields) = &mut value else { panic!("a record") };
         for (name, field) in fields {
             if name == "outcome" {

@@ -14,7 +14,9 @@ pub(crate) fn header(schema_id: u32) -> [u8; HEADER] {
 /// What is wrong with a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum FrameError {
-    #[error("its value has {0} bytes, and the schema's id alone takes 5: it was not written by a registry's serialiser")]
+    #[error(
+        "its value has {0} bytes, and the schema's id alone takes 5: it was not written by a registry's serialiser"
+    )]
     Short(usize),
     #[error("its value begins with {0:#04x} instead of 0x00: it was not written by a registry's serialiser")]
     Magic(u8),

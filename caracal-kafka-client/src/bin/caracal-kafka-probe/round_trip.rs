@@ -10,7 +10,8 @@ use caracal_kafka_client::events::{
 };
 use caracal_kafka_client::profile::ConnectionProfile;
 use caracal_kafka_client::{
-    ConsumeFrom, ConsumerOptions, Delivery, Group, Kafka, Position, ProducerOptions, Service, librdkafka_version,
+    ConsumeFrom, ConsumerOptions, Delivery, Group, Kafka, Position, ProducerOptions, Service,
+    librdkafka_version,
 };
 use serde::Serialize;
 use tokio::time::{Instant as Deadline, timeout_at};
@@ -85,7 +86,8 @@ pub(crate) async fn all(arguments: &Arguments) -> Report {
         Err(why) => return Report::failed(&why),
     };
     let seed = seed();
-    let probe = Probe { writer, reader, deadline, seed, group: format!("{}-{seed:016x}", arguments.group_prefix) };
+    let probe =
+        Probe { writer, reader, deadline, seed, group: format!("{}-{seed:016x}", arguments.group_prefix) };
     let trips = tokio::join!(
         probe.trip(EventType::Metering, MeteringEvent::sample),
         probe.trip(EventType::PolicyDecision, PolicyDecision::sample),

@@ -1,0 +1,285 @@
+//! librdkafka's configuration: what the profile says, and what no option can weaken.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use secrecy::ExposeSecret;
+
+use crate::consumer::{ConsumeFrom, ConsumerOptions};
+use crate::credentials::Credentials;
+use crate::producer::{Compression, ProducerOptions};
+use crate::profile::ConnectionProfile;
+
+/// librdkafka's default for `session.timeout.ms`; a shorter `max.poll.interval.ms` is refused.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// What each client has. The result holds the password: it is never printed and does not outlive
+/// the client's creation.
+pub(crate) fn base(profile: &ConnectionProfile, credentials: &Credentials, client_id: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("client.id", client_id)
+        .set("bootstrap.servers", profile.kafka.bootstrap.join(","))
+        .set("security.protocol", "sasl_ssl")
+        .set("ssl.ca.location", credentials.ca_file.to_string_lossy())
+        .set("ssl.certificate.location", credentials.certificate_file.to_string_lossy())
+        .set("ssl.key.location", credentials.key_file.to_string_lossy())
+        // Both are librdkafka's defaults; written down so that a change of those changes nothing.
+        .set("enable.ssl.certificate.verification", "true")
+        .set("ssl.endpoint.identification.algorithm", "https")
+        .set("sasl.mechanism", profile.kafka.sasl.mechanism.as_str())
+        .set("sasl.username", &profile.kafka.sasl.username)
+        .set("sasl.password", credentials.password.expose_secret())
+        .set("socket.keepalive.enable", "true")
+        .set_log_level(RDKafkaLogLevel::Info);
+    config
+}
+
+pub(crate) fn producer(config: &mut ClientConfig, options: &ProducerOptions) {
+    config
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("compression.type", compression(options.compression))
+        .set("linger.ms", options.linger.as_millis().to_string())
+        .set("message.timeout.ms", options.delivery_timeout.as_millis().max(1).to_string())
+        // Java's default partitioner: the same key goes to the same partition whoever writes it.
+        .set("partitioner", "murmur2_random");
+}
+
+pub(crate) fn consumer(config: &mut ClientConfig, group: &str, options: &ConsumerOptions) {
+    let reset = match options.from {
+        ConsumeFrom::CommittedOrLatest => "latest",
+        // An exact position that is gone is an error, not a silent jump.
+        ConsumeFrom::Exactly(_) => "error",
+        ConsumeFrom::CommittedOrEarliest => "earliest",
+    };
+    config
+        .set("group.id", group)
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", reset)
+        .set("allow.auto.create.topics", "false")
+        .set("check.crcs", "true")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("max.poll.interval.ms", options.max_handling_time.max(SESSION_TIMEOUT).as_millis().to_string());
+}
+
+const fn compression(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => "none",
+        Compression::Snappy => "snappy",
+        Compression::Lz4 => "lz4",
+        Compression::Zstd => "zstd",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+
+    use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+    use rdkafka::types::RDKafkaConfRes;
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::error::ConnectError;
+    use crate::profile::{KafkaEndpoint, Mechanism, SaslLogin, TlsFiles};
+
+    const MARK: &str = "hunter2-must-not-appear";
+
+    fn credentials() -> Credentials {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        Credentials {
+            ca_file: "/p/ca.pem".into(),
+            certificate_file: "/p/client.pem".into(),
+            key_file: "/p/client.key".into(),
+            password: SecretString::from(MARK),
+            tls: Arc::new(tls),
+        }
+    }
+
+    fn profile(base: &str) -> ConnectionProfile {
+        let kafka = KafkaEndpoint {
+            bootstrap: vec!["a:1".into(), "b:2".into()],
+            tls: TlsFiles {
+                ca_file: "ca.pem".into(),
+                certificate_file: "client.pem".into(),
+                key_file: "client.key".into(),
+            },
+            sasl: SaslLogin {
+                mechanism: Mechanism::ScramSha512,
+                username: "producer".into(),
+                password_file: "password".into(),
+            },
+        };
+        let mut profile = ConnectionProfile::new("caracal", "producer", kafka);
+        profile.base_dir = base.into();
+        profile
+    }
+
+    fn holds(config: &ClientConfig, expected: &[(&str, &str)]) {
+        for (key, value) in expected {
+            assert_eq!(config.get(key), Some(*value), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_client_is_secured() {
+        let config = base(&profile("/p"), &credentials(), "svc");
+        holds(
+            &config,
+            &[
+                ("security.protocol", "sasl_ssl"),
+                ("ssl.endpoint.identification.algorithm", "https"),
+                ("enable.ssl.certificate.verification", "true"),
+                ("ssl.ca.location", "/p/ca.pem"),
+                ("ssl.certificate.location", "/p/client.pem"),
+                ("ssl.key.location", "/p/client.key"),
+                ("sasl.mechanism", "SCRAM-SHA-512"),
+                ("bootstrap.servers", "a:1,b:2"),
+                ("client.id", "svc"),
+            ],
+        );
+        assert!(!format!("{config:?} {:?}", credentials()).contains(MARK));
+    }
+
+    #[test]
+    fn no_option_weakens_a_producer() {
+        let mut config = base(&profile("/p"), &credentials(), "svc");
+        producer(&mut config, &ProducerOptions::default());
+        holds(&config, &[("acks", "all"), ("enable.idempotence", "true"), ("compression.type", "snappy")]);
+        assert!(config.create_native_config().is_ok(), "librdkafka takes it");
+    }
+
+    #[test]
+    fn no_option_makes_a_consumer_commit_by_itself() {
+        for (from, reset) in [
+            (ConsumeFrom::CommittedOrEarliest, "earliest"),
+            (ConsumeFrom::CommittedOrLatest, "latest"),
+            (ConsumeFrom::Exactly(Vec::new()), "error"),
+        ] {
+            let mut config = base(&profile("/p"), &credentials(), "svc");
+            let options = ConsumerOptions { from, max_handling_time: Duration::ZERO };
+            consumer(&mut config, "g", &options);
+            holds(
+                &config,
+                &[
+                    ("enable.auto.commit", "false"),
+                    ("enable.auto.offset.store", "false"),
+                    ("isolation.level", "read_committed"),
+                    ("allow.auto.create.topics", "false"),
+                    ("auto.offset.reset", reset),
+                    ("group.id", "g"),
+                ],
+            );
+            assert!(config.create_native_config().is_ok(), "librdkafka takes it");
+        }
+    }
+
+    /// Each of librdkafka's errors, with a secret wherever it has room for text.
+    #[test]
+    fn no_error_shows_a_value() {
+        let text = || MARK.to_owned();
+        let scrub = |text: &str| text.replace(MARK, "[redacted]");
+        let refused = RDKafkaConfRes::RD_KAFKA_CONF_INVALID;
+        let errors = [
+            KafkaError::ClientConfig(refused, text(), "sasl.password".into(), text()),
+            KafkaError::ClientConfig(refused, text(), "ssl.key.pem".into(), text()),
+            KafkaError::ClientCreation(text()),
+            KafkaError::AdminOpCreation(text()),
+            KafkaError::PauseResume(text()),
+            KafkaError::Seek(text()),
+            KafkaError::Subscription(text()),
+            KafkaError::Canceled,
+            KafkaError::Global(RDKafkaErrorCode::SSL),
+        ];
+        for error in &errors {
+            let shown = ConnectError::configuration(error, scrub);
+            let shown = format!("{shown} {shown:?} {}", crate::error::code(error));
+            assert!(!shown.contains(MARK), "{shown}");
+        }
+        let shown = ConnectError::configuration(&errors[0], scrub).to_string();
+        assert!(shown.contains("sasl.password"), "the key is named: {shown}");
+    }
+
+    /// librdkafka itself: a value that it refuses.
+    #[test]
+    fn a_refused_value_is_not_shown() {
+        let mut config = base(&profile("/p"), &credentials(), "svc");
+        config.set("acks", MARK);
+        let Err(error) = config.create_native_config() else { panic!("{MARK} is no number of acks") };
+        assert!(error.to_string().contains(MARK), "librdkafka shows it; else the wrapper could go");
+        assert!(!ConnectError::configuration(&error, str::to_owned).to_string().contains(MARK));
+    }
+
+    fn put(folder: &std::path::Path, name: &str, text: &str, mode: u32) {
+        let path = folder.join(name);
+        #[expect(clippy::disallowed_methods, reason = "a test's own file in a private folder")]
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode");
+    }
+
+    #[test]
+    fn files_are_judged_before_librdkafka_sees_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let profile = profile(folder.path().to_str().expect("UTF-8"));
+        let refusal = || {
+            let error = Credentials::read(&profile).expect_err("refused");
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains(MARK) && !shown.contains("MC4CAQ"), "{shown}");
+            shown
+        };
+        assert!(refusal().contains("CA file"), "absent");
+        put(folder.path(), "ca.pem", "nothing", 0o644);
+        assert!(refusal().contains("no PEM certificate"));
+        put(folder.path(), "ca.pem", CERTIFICATE, 0o644);
+        put(folder.path(), "client.pem", CERTIFICATE, 0o644);
+        put(folder.path(), "client.key", OTHER_KEY, 0o640);
+        assert!(refusal().contains("mode 0640"));
+        put(folder.path(), "client.key", MARK, 0o600);
+        assert!(refusal().contains("no unencrypted PEM private key"));
+        put(folder.path(), "client.key", OTHER_KEY, 0o600);
+        put(folder.path(), "password", MARK, 0o604);
+        assert!(refusal().contains("mode 0604"));
+        put(folder.path(), "password", "\n", 0o600);
+        assert!(refusal().contains("empty"));
+        put(folder.path(), "password", MARK, 0o600);
+        assert!(refusal().contains("does not belong to the certificate"));
+        put(folder.path(), "client.key", KEY, 0o600);
+        let read = Credentials::read(&profile).expect("all is well");
+        assert_eq!(read.password.expose_secret(), MARK);
+    }
+
+    /// Made for these tests; it opens nothing.
+    const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBOzCB7qADAgECAhRAjm6g4LO/ZKindIQUWmPnNO+pHTAFBgMrZXAwDDEKMAgG\n\
+A1UEAwwBdDAgFw0yNjExMjIyMDUxMzFaGA8yMTI2MTAyOTIwNTEzMVowDDEKMAgG\n\
+A1UEAwwBdDAqMAUGAytlcAMhAPlBmyN1GbIuQ/BdXw10erqyvr/pBa37xhpKU29w\n\
+YMZmo2AwXjAdBgNVHQ4EFgQU6b2GcuGyGPFVHR1ukXYhqr8aAsQwHwYDVR0jBBgw\n\
+FoAU6b2GcuGyGPFVHR1ukXYhqr8aAsQwDwYDVR0TAQH/BAUwAwEB/zALBgNVHQ8E\n\
+BAMCAoQwBQYDK2VwA0EA3gdVJ6VeNW4Gk8voNGonJzBPl7vT9K/0GWNUgSCQpKoL\n\
+lq/XqapasqlXBGAyTPTYedGi2kwjYOCESvlqga6HBQ==\n\
+-----END CERTIFICATE-----\n\
+";
+    /// The key of [`CERTIFICATE`].
+    const KEY: &str = "\
+-----BEGIN PRIVATE KEY-----\n\
+MC4CAQAwBQYDK2VwBCIEIPt+b5NnNmKHNxq43uDpNqGXn6TDuENxz6ntx/JKj45O\n\
+-----END PRIVATE KEY-----\n\
+";
+    /// Another key.
+    const OTHER_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----\n\
+MC4CAQAwBQYDK2VwBCIEIBkNPu/33Xb4SBYESmQRZIybXSo19od2ij05eF4eoVTC\n\
+-----END PRIVATE KEY-----\n\
+";
+}

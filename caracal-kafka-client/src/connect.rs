@@ -1,0 +1,234 @@
+//! [`Kafka`]: one profile, checked once, from which producers and consumers are made.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::metadata::Metadata;
+use tokio::sync::oneshot;
+
+use crate::config;
+use crate::consumer::{Consumer, ConsumerOptions, Group};
+use crate::context::Context;
+use crate::credentials::Credentials;
+use crate::diagnose::diagnose;
+use crate::error::{self, ConnectError};
+use crate::events::Event;
+use crate::producer::{Producer, ProducerOptions};
+use crate::profile::ConnectionProfile;
+use crate::registry::Registry;
+
+/// How long [`Kafka::connect`] tries.
+const CONNECT: Duration = Duration::from_secs(15);
+
+/// After a complaint that waiting will not cure, other brokers have this long to prove better.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// Name of the service, as brokers see it in their logs and quotas (`client.id`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Service {
+    name: String,
+}
+
+impl Service {
+    /// A service by its name; the same for all its instances.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into() }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A proved way to a cluster. Cheap to clone; producers and consumers have connections of their own.
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    profile: ConnectionProfile,
+    service: Service,
+    credentials: Credentials,
+    registry: Option<Arc<Registry>>,
+}
+
+impl Kafka {
+    /// Reads the profile's files, logs in to a broker, and asks the registry whether it is one; at
+    /// most 15 seconds.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: a file is missing, open to others or wrong; no broker let the client in;
+    /// the registry does not answer.
+    ///
+    /// ```no_run
+    /// use caracal_kafka_client::{Kafka, Service, profile::ConnectionProfile};
+    ///
+    /// # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
+    /// let kafka = Kafka::connect(ConnectionProfile::discover()?, Service::named("ledger-writer")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn connect(profile: ConnectionProfile, service: Service) -> Result<Self, ConnectError> {
+        Self::connect_within(profile, service, CONNECT).await
+    }
+
+    /// [`connect`](Self::connect) with another deadline.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_within(
+        profile: ConnectionProfile,
+        service: Service,
+        deadline: Duration,
+    ) -> Result<Self, ConnectError> {
+        for key in profile.unknown_keys() {
+            tracing::warn!(key, "the connection profile has a key that this version does not know");
+        }
+        let credentials = Credentials::read(&profile)?;
+        let registry = match &profile.registry {
+            Some(endpoint) => Some(Registry::new(&endpoint.url, &credentials)?),
+            None => None,
+        };
+        let kafka = Self { shared: Arc::new(Shared { profile, service, credentials, registry }) };
+        let registry_answers = async {
+            match &kafka.shared.registry {
+                Some(registry) => registry.ping().await,
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(kafka.log_in(deadline), registry_answers)?;
+        Ok(kafka)
+    }
+
+    /// The profile that this connection is by.
+    pub fn profile(&self) -> &ConnectionProfile {
+        &self.shared.profile
+    }
+
+    /// A producer of one event type, to its topic.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: the topic does not exist or may not be seen, its schema is not registered,
+    /// the profile names no registry.
+    pub async fn producer<E: Event>(&self, options: ProducerOptions) -> Result<Producer<E>, ConnectError> {
+        Producer::new(self, options).await
+    }
+
+    /// A consumer of one event type, from its topic.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: the topic does not exist or may not be seen, the profile names no registry.
+    pub async fn consumer<E: Event>(
+        &self,
+        group: Group,
+        options: ConsumerOptions,
+    ) -> Result<Consumer<E>, ConnectError> {
+        Consumer::new(self, group, options).await
+    }
+
+    pub(crate) fn registry<E: Event>(&self) -> Result<Arc<Registry>, ConnectError> {
+        self.shared.registry.clone().ok_or(ConnectError::NoRegistry { record: E::RECORD })
+    }
+
+    pub(crate) fn config(&self) -> ClientConfig {
+        config::base(&self.shared.profile, &self.shared.credentials, self.shared.service.name())
+    }
+
+    pub(crate) fn context(&self) -> Context {
+        Context::new(self.shared.credentials.password.clone())
+    }
+
+    /// Judges what a client learnt about `topic`.
+    pub(crate) fn topic_is_there(
+        &self,
+        topic: &str,
+        metadata: Result<Metadata, rdkafka::error::KafkaError>,
+    ) -> Result<i32, ConnectError> {
+        let failed = |why: String| ConnectError::Topic {
+            topic: topic.to_owned(),
+            principal: self.shared.profile.principal.clone(),
+            why,
+        };
+        let metadata = metadata.map_err(|error| failed(error::code(&error)))?;
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+            return Err(failed("no broker knows it".into()));
+        };
+        if let Some(code) = found.error() {
+            return Err(failed(error::sentence(code.into())));
+        }
+        i32::try_from(found.partitions().len()).map_err(|_| failed("it has too many partitions".into()))
+    }
+
+    /// One log-in, on a client of its own that is dropped behind it.
+    async fn log_in(&self, deadline: Duration) -> Result<(), ConnectError> {
+        let context = self.context();
+        let client: BaseConsumer<Context> = self
+            .config()
+            .create_with_context(context.clone())
+            .map_err(|error| ConnectError::configuration(&error, |text| context.scrub(text)))?;
+        let (tell, told) = oneshot::channel();
+        let started = Instant::now();
+        // A thread of its own, not of the runtime's: librdkafka's calls cannot be cancelled, and a
+        // runtime waits for its own threads when it ends.
+        let client = Arc::new(client);
+        let (asking, watching) = (Arc::clone(&client), context.clone());
+        std::thread::spawn(move || {
+            let _ = tell.send(asking.fetch_metadata(None, deadline).map(drop));
+        });
+        let watched = std::thread::spawn(move || watch(&client, &watching, told, started, deadline));
+        let result = tokio::task::spawn_blocking(move || watched.join()).await;
+        let Ok(Ok(Err(found))) = result else { return Ok(()) };
+        let symptom = context.symptom();
+        let diagnosis = symptom.as_ref().map_or_else(|| diagnose(""), |symptom| symptom.diagnosis);
+        Err(ConnectError::Broker {
+            bootstrap: self.shared.profile.kafka.bootstrap.join(", "),
+            principal: self.shared.profile.principal.clone(),
+            waited: started.elapsed(),
+            cause: diagnosis.cause,
+            next: diagnosis.next,
+            symptom: symptom.map_or(found, |symptom| symptom.reason),
+        })
+    }
+}
+
+/// Serves the client's events until the answer is there, or until it is clear that none will come.
+fn watch(
+    client: &BaseConsumer<Context>,
+    context: &Context,
+    mut told: oneshot::Receiver<Result<(), rdkafka::error::KafkaError>>,
+    started: Instant,
+    deadline: Duration,
+) -> Result<(), String> {
+    let mut settled_since = None;
+    loop {
+        // Returns at once when there is an event.
+        let _ = client.poll(Duration::from_millis(20));
+        match told.try_recv() {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => return Err(error::code(&error)),
+            Err(oneshot::error::TryRecvError::Closed) => return Err("the client ended by itself".into()),
+            Err(oneshot::error::TryRecvError::Empty) => {}
+        }
+        if settled_since.is_none() && context.symptom().is_some_and(|symptom| symptom.diagnosis.settled) {
+            settled_since = Some(Instant::now());
+        }
+        let hopeless = settled_since.is_some_and(|since| since.elapsed() > GRACE);
+        if hopeless || started.elapsed() > deadline + GRACE {
+            return Err("no answer".into());
+        }
+    }
+}
+
+/// Name and version of the Kafka library below, for example `librdkafka 2.12.1`.
+///
+/// ```
+/// assert!(caracal_kafka_client::librdkafka_version().starts_with("librdkafka 2."));
+/// ```
+pub fn librdkafka_version() -> String {
+    format!("librdkafka {}", rdkafka::util::get_rdkafka_version().1)
+}

@@ -1,0 +1,412 @@
+//! A consumer of one event type. Nothing is committed unless the caller says that it was handled.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::oneshot;
+
+use crate::config;
+use crate::connect::Kafka;
+use crate::context::Context;
+use crate::error::{self, CommitError, ConnectError, HandleError, ReceiveError};
+use crate::events::{Event, TimestampMillis};
+use crate::record::{Position, RawRecord, Received, RecordHeader};
+use crate::registry::{Decoder, Lookup, Registry};
+use crate::wire;
+
+/// How long the question for a topic may take.
+const TOPIC: Duration = Duration::from_secs(10);
+
+/// How long a commit may take, librdkafka's own repetitions included.
+const COMMIT: Duration = Duration::from_secs(30);
+
+/// A consumer group: its members share the partitions, and what one committed the next does not
+/// see again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Group {
+    name: String,
+}
+
+impl Group {
+    /// A group by its name; the profile's namespace is put before it.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into() }
+    }
+}
+
+/// What a service may choose. Isolation and commits are not among it: a consumer reads committed
+/// records only and never commits by itself.
+#[derive(Clone, Debug)]
+pub struct ConsumerOptions {
+    /// Where to begin. Default [`ConsumeFrom::CommittedOrEarliest`].
+    pub from: ConsumeFrom,
+    /// A member that does not ask for a record for so long is taken for stuck and loses its
+    /// partitions (`max.poll.interval.ms`). Default 5 minutes, at least 45 seconds.
+    pub max_handling_time: Duration,
+}
+
+impl Default for ConsumerOptions {
+    fn default() -> Self {
+        Self { from: ConsumeFrom::default(), max_handling_time: Duration::from_secs(300) }
+    }
+}
+
+/// Where a consumer begins.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ConsumeFrom {
+    /// Where the group stands; a new group at the oldest record, so that nothing is missed.
+    #[default]
+    CommittedOrEarliest,
+    /// Where the group stands; a new group at what is written from now on.
+    CommittedOrLatest,
+    /// At these positions, in these partitions alone. The consumer takes no part in the group's
+    /// sharing; it commits for the group all the same.
+    Exactly(Vec<Position>),
+}
+
+/// Reads events of one type from their topic. Ends by [`close`](Self::close).
+///
+/// ```no_run
+/// use caracal_kafka_client::events::MeteringEvent;
+/// use caracal_kafka_client::{ConsumerOptions, Group, Kafka};
+///
+/// # async fn book(event: &MeteringEvent) -> Result<(), std::io::Error> { Ok(()) }
+/// # async fn run(kafka: Kafka) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut events =
+///     kafka.consumer::<MeteringEvent>(Group::named("caracal-ledger"), ConsumerOptions::default()).await?;
+/// loop {
+///     // Committed when the handler ends well, handed out again when it does not.
+///     events.handle(async |received| book(&received.event).await).await?;
+/// }
+/// # }
+/// ```
+pub struct Consumer<E: Event> {
+    /// `None` only while it is being closed or dropped.
+    client: Option<Arc<StreamConsumer<Context>>>,
+    registry: Arc<Registry>,
+    decoder: Decoder,
+    topic: String,
+    group: String,
+    /// Taken from Kafka, not yet decoded: a cancelled or failed decoding starts again with it.
+    raw: Option<RawRecord>,
+    /// Decoded and handed to a handler that has not succeeded yet.
+    unhandled: Option<Received<E>>,
+    event: PhantomData<fn() -> E>,
+}
+
+impl<E: Event> std::fmt::Debug for Consumer<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer")
+            .field("topic", &self.topic)
+            .field("group", &self.group)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Event> Consumer<E> {
+    pub(crate) async fn new(
+        kafka: &Kafka,
+        group: Group,
+        options: ConsumerOptions,
+    ) -> Result<Self, ConnectError> {
+        let topic = kafka.profile().qualified(E::TOPIC);
+        let group = kafka.profile().qualified(&group.name);
+        let registry = kafka.registry::<E>()?;
+        let decoder = Decoder::new::<E>().map_err(|why| ConnectError::Schema {
+            subject: format!("{topic}-value"),
+            url: registry.url().to_owned(),
+            why,
+        })?;
+        let mut config = kafka.config();
+        config::consumer(&mut config, &group, &options);
+        let context = kafka.context();
+        let refused = |error: &KafkaError| ConnectError::configuration(error, |text| context.scrub(text));
+        let client: StreamConsumer<Context> =
+            config.create_with_context(context.clone()).map_err(|error| refused(&error))?;
+        let client = Arc::new(client);
+        let consumer = Self {
+            client: Some(Arc::clone(&client)),
+            registry,
+            decoder,
+            topic,
+            group,
+            raw: None,
+            unhandled: None,
+            event: PhantomData,
+        };
+        let asked = {
+            let (client, topic) = (Arc::clone(&client), consumer.topic.clone());
+            tokio::task::spawn_blocking(move || client.fetch_metadata(Some(&topic), TOPIC))
+        };
+        let partitions =
+            kafka.topic_is_there(&consumer.topic, asked.await.unwrap_or(Err(KafkaError::Canceled)))?;
+        match &options.from {
+            ConsumeFrom::Exactly(positions) => {
+                let list = kafka.positions(&consumer.topic, partitions, positions)?;
+                client.assign(&list).map_err(|error| refused(&error))?;
+            }
+            _ => client.subscribe(&[&consumer.topic]).map_err(|error| refused(&error))?,
+        }
+        Ok(consumer)
+    }
+
+    /// The next record, as soon as there is one. Commit it when it is handled, or use
+    /// [`handle`](Self::handle), which does.
+    ///
+    /// Cancelling it is safe: no record is lost.
+    ///
+    /// # Errors
+    /// [`ReceiveError`]: a record that cannot be decoded (handed over raw), a registry that does
+    /// not answer, a fault that Kafka reports. All but a fatal one leave the consumer usable.
+    pub async fn recv(&mut self) -> Result<Received<E>, ReceiveError> {
+        if let Some(received) = self.unhandled.take()
+            && self.owns(&received.position)
+        {
+            return Ok(received);
+        }
+        self.fill().await?;
+        self.decode().await
+    }
+
+    /// Waits for a record, has it handled, and commits it when the handler ends well. When it does
+    /// not, nothing is committed and the next call hands out the same record.
+    ///
+    /// # Errors
+    /// [`HandleError`], which says which of the three failed.
+    pub async fn handle<H>(
+        &mut self,
+        handler: impl AsyncFnOnce(&Received<E>) -> Result<(), H>,
+    ) -> Result<(), HandleError<H>> {
+        let received = self.recv().await?;
+        // Kept here while the handler runs, so that a cancelled one loses nothing.
+        let received = self.unhandled.insert(received);
+        if let Err(source) = handler(received).await {
+            return Err(HandleError::Handler { position: received.position.clone(), source });
+        }
+        let position = received.position.clone();
+        self.commit(&position).await?;
+        self.unhandled = None;
+        Ok(())
+    }
+
+    /// Writes down that this record and all before it in its partition are handled.
+    ///
+    /// # Errors
+    /// [`CommitError`]: the partition belongs to another member by now, or the broker refused.
+    pub async fn commit(&self, handled: &impl AsRef<Position>) -> Result<(), CommitError> {
+        let position = handled.as_ref();
+        let failed = |why: String| CommitError { position: position.clone(), group: self.group.clone(), why };
+        let Some(client) = self.client.clone() else { return Err(failed("the consumer is closed".into())) };
+        // A broker takes a commit for any partition, and would set back the group that moved on.
+        if !self.owns(position) {
+            return Err(failed(
+                "the partition is not this consumer's (any more); whoever has it will see the record".into(),
+            ));
+        }
+        let mut list = TopicPartitionList::new();
+        // Kafka's committed offset is the next one to read.
+        list.add_partition_offset(
+            &position.topic,
+            position.partition,
+            Offset::Offset(position.offset.saturating_add(1)),
+        )
+        .map_err(|error| failed(error::code(&error)))?;
+        let (tell, told) = oneshot::channel();
+        std::thread::spawn(move || {
+            let _ = tell.send(client.commit(&list, CommitMode::Sync));
+        });
+        match tokio::time::timeout(COMMIT, told).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(failed(error::code(&error))),
+            Ok(Err(_)) => Err(failed("the consumer ended meanwhile".into())),
+            Err(_) => Err(failed(format!("no answer within {} s; it may have been", COMMIT.as_secs()))),
+        }
+    }
+
+    /// Leaves the group, so that its partitions go to other members at once. What was not committed
+    /// is handed out again there. Returns whether that was done within `deadline`; the rest goes on
+    /// in the background.
+    pub async fn close(mut self, deadline: Duration) -> bool {
+        let Some(client) = self.client.take() else { return true };
+        let (tell, told) = oneshot::channel();
+        std::thread::spawn(move || {
+            drop(client);
+            let _ = tell.send(());
+        });
+        tokio::time::timeout(deadline, told).await.is_ok()
+    }
+
+    /// Whether the partition is this consumer's now.
+    fn owns(&self, position: &Position) -> bool {
+        self.client.as_ref().is_some_and(|client| {
+            client
+                .assignment()
+                .is_ok_and(|list| list.find_partition(&position.topic, position.partition).is_some())
+        })
+    }
+
+    /// Sees to it that there is a raw record.
+    async fn fill(&mut self) -> Result<(), ReceiveError> {
+        if let Some(raw) = self.raw.take()
+            && self.owns(&raw.position)
+        {
+            self.raw = Some(raw);
+            return Ok(());
+        }
+        let fault = |fatal: bool, why: String| ReceiveError::Kafka {
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+            fatal,
+            why,
+        };
+        let Some(client) = self.client.clone() else {
+            return Err(fault(true, "the consumer is closed".into()));
+        };
+        loop {
+            match client.recv().await {
+                Ok(message) => {
+                    self.raw = Some(raw(&message));
+                    return Ok(());
+                }
+                Err(error) if passes(&error) => {}
+                Err(error) => {
+                    let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+                    return Err(fault(fatal, error::code(&error)));
+                }
+            }
+        }
+    }
+
+    /// Decodes the raw record, which stays where it is until its fate is known.
+    async fn decode(&mut self) -> Result<Received<E>, ReceiveError> {
+        let (id, outcome) = self.decoded().await?;
+        // `decoded` found one, or there would be an error.
+        let Some(record) = self.raw.take() else { return self.nothing() };
+        match outcome {
+            Ok(event) => Ok(Received {
+                event,
+                key: record.key,
+                headers: record.headers,
+                position: record.position,
+                timestamp: record.timestamp,
+                schema_id: id,
+            }),
+            Err(why) => Err(ReceiveError::Undecodable { record: Box::new(record), expected: E::RECORD, why }),
+        }
+    }
+
+    fn nothing<T>(&self) -> Result<T, ReceiveError> {
+        let why = "no record was there to decode".into();
+        Err(ReceiveError::Kafka { topic: self.topic.clone(), group: self.group.clone(), fatal: false, why })
+    }
+
+    /// The schema's id, and the event or why there is none. An error is one that passes by itself.
+    async fn decoded(&mut self) -> Result<(u32, Result<E, String>), ReceiveError> {
+        let Some(record) = &self.raw else { return self.nothing() };
+        let Some(value) = &record.value else {
+            return Ok((0, Err("it has no value (a tombstone)".into())));
+        };
+        let (id, datum) = match wire::split(value) {
+            Ok(found) => found,
+            Err(why) => return Ok((0, Err(why.to_string()))),
+        };
+        if !self.decoder.knows(id) {
+            let writer = match self.registry.by_id(id).await {
+                Ok(writer) => writer,
+                Err(Lookup::Absent(why)) => return Ok((id, Err(format!("its schema {id}: {why}")))),
+                Err(Lookup::Failed(why)) => {
+                    return Err(ReceiveError::Registry {
+                        position: record.position.clone(),
+                        schema_id: id,
+                        url: self.registry.url().to_owned(),
+                        why,
+                    });
+                }
+            };
+            if let Err(why) = self.decoder.learn(id, writer) {
+                return Ok((id, Err(format!("its schema {id} cannot be read by ours: {why}"))));
+            }
+        }
+        Ok((id, self.decoder.decode(id, datum)))
+    }
+}
+
+impl<E: Event> Drop for Consumer<E> {
+    fn drop(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        // librdkafka leaves the group here, without a deadline: not on an executor's thread.
+        std::thread::spawn(move || drop(client));
+    }
+}
+
+impl Kafka {
+    /// The positions as an assignment, each checked to be of this topic.
+    fn positions(
+        &self,
+        topic: &str,
+        partitions: i32,
+        positions: &[Position],
+    ) -> Result<TopicPartitionList, ConnectError> {
+        let mut list = TopicPartitionList::new();
+        for position in positions {
+            let fits = position.topic == topic
+                && (0..partitions).contains(&position.partition)
+                && position.offset >= 0;
+            if !fits {
+                return Err(ConnectError::Topic {
+                    topic: topic.to_owned(),
+                    principal: self.profile().principal.clone(),
+                    why: format!("it has {partitions} partitions, and {position} is no place in them"),
+                });
+            }
+            list.add_partition_offset(topic, position.partition, Offset::Offset(position.offset))
+                .map_err(|error| ConnectError::configuration(&error, str::to_owned))?;
+        }
+        Ok(list)
+    }
+}
+
+/// What librdkafka reports on its way to trying again, and has logged already.
+fn passes(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::PartitionEOF(_))
+        || (!matches!(error, KafkaError::MessageConsumptionFatal(_))
+            && matches!(
+                error.rdkafka_error_code(),
+                Some(
+                    Code::AllBrokersDown
+                        | Code::BrokerTransportFailure
+                        | Code::Resolve
+                        | Code::OperationTimedOut
+                        | Code::RequestTimedOut
+                )
+            ))
+}
+
+fn raw(message: &BorrowedMessage<'_>) -> RawRecord {
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers
+            .iter()
+            .map(|header| RecordHeader {
+                name: header.key.to_owned(),
+                value: header.value.map(<[u8]>::to_vec),
+            })
+            .collect()
+    });
+    RawRecord {
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers,
+        position: Position {
+            topic: message.topic().to_owned(),
+            partition: message.partition(),
+            offset: message.offset(),
+        },
+        timestamp: message.timestamp().to_millis().map(TimestampMillis),
+    }
+}

@@ -1,0 +1,112 @@
+//! What librdkafka tells us from its own threads: errors, log lines, deliveries.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::diagnose::{Diagnosis, diagnose};
+
+/// Shared by a client and whoever watches it.
+#[derive(Clone)]
+pub(crate) struct Context {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    password: SecretString,
+    /// The most telling complaint so far.
+    symptom: Mutex<Option<Symptom>>,
+}
+
+/// A complaint of librdkafka's, free of secrets.
+#[derive(Clone, Debug)]
+pub(crate) struct Symptom {
+    pub(crate) reason: String,
+    pub(crate) diagnosis: Diagnosis,
+}
+
+impl Context {
+    pub(crate) fn new(password: SecretString) -> Self {
+        Self { inner: Arc::new(Inner { password, symptom: Mutex::new(None) }) }
+    }
+
+    pub(crate) fn symptom(&self) -> Option<Symptom> {
+        self.lock().clone()
+    }
+
+    /// librdkafka does not print passwords; should a version ever do, this is where it ends.
+    pub(crate) fn scrub(&self, text: &str) -> String {
+        text.replace(self.inner.password.expose_secret(), "[redacted]")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Symptom>> {
+        // The value is replaced as a whole, so a panic elsewhere leaves nothing half done.
+        self.inner.symptom.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
+        // It only says that each broker had its own trouble, which was told before.
+        if code == Some(RDKafkaErrorCode::AllBrokersDown) {
+            return;
+        }
+        let symptom = Symptom { reason: self.scrub(reason), diagnosis: diagnose(reason) };
+        let mut known = self.lock();
+        if symptom.diagnosis.settled || known.as_ref().is_none_or(|known| !known.diagnosis.settled) {
+            *known = Some(symptom);
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let message = self.scrub(message);
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => tracing::error!(target: "librdkafka", facility, "{message}"),
+            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(target: "librdkafka", facility, "{message}");
+            }
+            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        self.note(code, reason);
+        let reason = self.scrub(reason);
+        tracing::warn!(target: "librdkafka", code = ?code, "{reason}");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn commit_callback(&self, result: rdkafka::error::KafkaResult<()>, _: &rdkafka::TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::warn!(target: "librdkafka", "commit failed: {}", crate::error::code(&error));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_telling_symptom_stays_and_is_clean() {
+        let context = Context::new(SecretString::from("hunter2"));
+        let authentication = KafkaError::Global(RDKafkaErrorCode::Authentication);
+        context.error(KafkaError::Global(RDKafkaErrorCode::Resolve), "Failed to resolve hunter2");
+        context.error(authentication, "SASL authentication error: Authentication failed for hunter2");
+        context.error(KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), "Disconnected");
+        context.error(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "3/3 brokers are down");
+        let symptom = context.symptom().expect("noted");
+        assert!(symptom.diagnosis.settled, "{symptom:?}");
+        assert!(symptom.reason.contains("[redacted]") && !symptom.reason.contains("hunter2"), "{symptom:?}");
+    }
+}

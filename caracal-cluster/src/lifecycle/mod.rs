@@ -10,5 +10,5 @@ mod world;
 
 pub use self::access::Access;
 pub use self::cluster::{Cluster, ClusterError};
-pub use self::error::StepError;
+pub use self::error::{StepError, chain};
 pub use self::world::ClusterWorld;

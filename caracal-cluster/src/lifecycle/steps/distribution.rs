@@ -14,7 +14,7 @@ pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Ob
     if world.cluster.plan.nodes.iter().all(|node| world.runtime.observe(node).is_running()) {
         return Ok(Observed::Satisfied("in use by the running nodes".to_owned()));
     }
-    let Ok(java) = distribution::find(LEAST_JAVA).await else {
+    let Ok(java) = distribution::find_java(LEAST_JAVA).await else {
         return Ok(Observed::Absent(format!("no Java {LEAST_JAVA} or newer yet")));
     };
     for artifact in artifacts(world) {

@@ -17,7 +17,7 @@ use crate::lifecycle::engine::Observed;
 use crate::lifecycle::error::{StepError, chain};
 use crate::plan::{Ca, NodeRole, Role, UserPlan};
 use crate::wait::{Probe, WaitError, wait_for};
-use crate::wire::{Connection, Deadline, Endpoint, Login, TlsConfig, WireError, WireErrorKind, records};
+use crate::wire::{Connection, Deadline, Endpoint, Login, TlsAlert, TlsConfig, WireError, WireErrorKind, records};
 use crate::zookeeper::ZkError;
 use crate::zookeeper::admin_words;
 
@@ -98,11 +98,15 @@ async fn refused_without_certificate(endpoint: &Endpoint, bare: &TlsConfig) -> R
     }
 }
 
+/// ZooKeeper's Netty answers a missing certificate with a plain `handshake_failure`. That it is the
+/// certificate and nothing else is known: with one, the same port has just answered.
 async fn zookeeper_refuses(endpoint: &Endpoint, bare: &TlsConfig) -> Result<(), StepError> {
+    let refused = |error: &WireError| match error.kind {
+        WireErrorKind::TlsAlert(alert) => alert.is_about_our_certificate() || alert == TlsAlert::HandshakeFailure,
+        _ => false,
+    };
     match admin_words::status(endpoint, bare, Deadline::after(LOOK)).await {
-        Err(ZkError::Connection(error)) if matches!(error.kind, WireErrorKind::TlsAlert(alert) if alert.is_about_our_certificate()) => {
-            Ok(())
-        }
+        Err(ZkError::Connection(error)) if refused(&error) => Ok(()),
         Err(error) => Err(StepError::Proof {
             what: format!("{endpoint} did not refuse a handshake without certificate but failed: {}", chain(&error)),
         }),

@@ -1,0 +1,3 @@
+//! The command tree that `cargo xtask` and the `caracal` binary share.
+
+pub mod cluster;

@@ -75,7 +75,8 @@ const fn compression(compression: Compression) -> &'static str {
     }
 }
 
-#[cfg(test)]
+// Modes of files are a matter of Unix.
+#[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::sync::Arc;

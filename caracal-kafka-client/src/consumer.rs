@@ -19,8 +19,8 @@ use crate::record::{Position, RawRecord, Received, RecordHeader};
 use crate::registry::{Decoder, Lookup, Registry};
 use crate::wire;
 
-/// How long the question for a topic may take.
-const TOPIC: Duration = Duration::from_secs(10);
+/// How long a question to a broker may take while a consumer is made.
+const BROKER: Duration = Duration::from_secs(10);
 
 /// How long a commit may take, librdkafka's own repetitions included.
 const COMMIT: Duration = Duration::from_secs(30);
@@ -129,9 +129,8 @@ impl<E: Event> Consumer<E> {
         let refused = |error: &KafkaError| ConnectError::configuration(error, |text| context.scrub(text));
         let client: StreamConsumer<Context> =
             config.create_with_context(context.clone()).map_err(|error| refused(&error))?;
-        let client = Arc::new(client);
         let consumer = Self {
-            client: Some(Arc::clone(&client)),
+            client: Some(Arc::new(client)),
             registry,
             decoder,
             topic,
@@ -140,12 +139,21 @@ impl<E: Event> Consumer<E> {
             unhandled: None,
             event: PhantomData,
         };
+        // Behind `consumer`, so that it is never the last to go: that one blocks.
+        let Some(client) = consumer.client.clone() else {
+            return Err(refused(&KafkaError::Canceled));
+        };
         let asked = {
             let (client, topic) = (Arc::clone(&client), consumer.topic.clone());
-            tokio::task::spawn_blocking(move || client.fetch_metadata(Some(&topic), TOPIC))
+            tokio::task::spawn_blocking(move || client.fetch_metadata(Some(&topic), BROKER))
         };
         let partitions =
             kafka.topic_is_there(&consumer.topic, asked.await.unwrap_or(Err(KafkaError::Canceled)))?;
+        consumer.group_is_ours(&client).await.map_err(|why| ConnectError::Group {
+            group: consumer.group.clone(),
+            principal: kafka.profile().principal.clone(),
+            why,
+        })?;
         match &options.from {
             ConsumeFrom::Exactly(positions) => {
                 let list = kafka.positions(&consumer.topic, partitions, positions)?;
@@ -154,6 +162,35 @@ impl<E: Event> Consumer<E> {
             _ => client.subscribe(&[&consumer.topic]).map_err(|error| refused(&error))?,
         }
         Ok(consumer)
+    }
+
+    /// Asks where the group stands. Only the answer matters: without the right to the group it would
+    /// come with the first commit, which is late, and librdkafka would try again until a time-out.
+    async fn group_is_ours(&self, client: &Arc<StreamConsumer<Context>>) -> Result<(), String> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, 0);
+        let (tell, mut told) = oneshot::channel();
+        let asking = Arc::clone(client);
+        std::thread::spawn(move || {
+            let _ = tell.send(asking.committed_offsets(list, BROKER));
+        });
+        loop {
+            tokio::select! {
+                answer = &mut told => {
+                    let list = answer
+                        .unwrap_or(Err(KafkaError::Canceled))
+                        .map_err(|error| last_word(client, error::code(&error)))?;
+                    return list.elements().iter().try_for_each(|element| {
+                        element.error().map_err(|error| error::code(&error))
+                    });
+                }
+                // Nothing is assigned yet, so there are complaints here and no records.
+                complaint = client.recv() => match complaint {
+                    Err(error) if !passes(&error) => return Err(error::code(&error)),
+                    _ => {}
+                },
+            }
+        }
     }
 
     /// The next record, as soon as there is one. Commit it when it is handled, or use
@@ -218,14 +255,18 @@ impl<E: Event> Consumer<E> {
         )
         .map_err(|error| failed(error::code(&error)))?;
         let (tell, told) = oneshot::channel();
+        let committing = Arc::clone(&client);
         std::thread::spawn(move || {
-            let _ = tell.send(client.commit(&list, CommitMode::Sync));
+            let _ = tell.send(committing.commit(&list, CommitMode::Sync));
         });
         match tokio::time::timeout(COMMIT, told).await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(error))) => Err(failed(error::code(&error))),
             Ok(Err(_)) => Err(failed("the consumer ended meanwhile".into())),
-            Err(_) => Err(failed(format!("no answer within {} s; it may have been", COMMIT.as_secs()))),
+            Err(_) => {
+                let why = format!("no answer within {} s, so it may have been", COMMIT.as_secs());
+                Err(failed(last_word(&client, why)))
+            }
         }
     }
 
@@ -369,6 +410,14 @@ impl Kafka {
                 .map_err(|error| ConnectError::configuration(&error, str::to_owned))?;
         }
         Ok(list)
+    }
+}
+
+/// A symptom with librdkafka's own account of it, where there is one.
+fn last_word(client: &StreamConsumer<Context>, why: String) -> String {
+    match client.client().context().symptom() {
+        Some(symptom) => format!("{why}; last word: {}", symptom.reason),
+        None => why,
     }
 }
 

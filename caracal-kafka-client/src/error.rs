@@ -95,6 +95,17 @@ pub enum ConnectError {
         /// Why, and what to do.
         why: String,
     },
+    /// The consumer group cannot be used.
+    #[error("group `{group}` cannot be used by `{principal}`: {why}")]
+    #[non_exhaustive]
+    Group {
+        /// The group, with the profile's namespace.
+        group: String,
+        /// Who asked.
+        principal: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The profile names no registry.
     #[error(
         "the profile names no schema registry, and `{record}` cannot be read or written without one: add `[registry] url` to it"

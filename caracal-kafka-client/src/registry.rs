@@ -295,7 +295,7 @@ mod tests {
         assert!(refused.is_err_and(|why| why.contains("left over")));
     }
 
-    /// The converter's own encoding is what other Rust services write.
+    /// A newer service writes, this one reads.
     #[test]
     fn a_symbol_newer_than_the_reader_becomes_unknown() {
         let newer = PolicyDecision::SCHEMA.replace("\"DENY\"]", "\"DENY\", \"DEFER\"]");

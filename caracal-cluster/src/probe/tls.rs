@@ -95,7 +95,8 @@ pub struct ServedCertificate {
 }
 
 impl HandshakeOutcome {
-    /// Whether the listener refused because of our certificate, and said so.
+    /// Whether the listener refused because of our certificate, and said so. `handshake_failure` counts: it
+    /// is what a JVM says in TLS 1.2 when the certificate is missing.
     pub fn is_refused_for_certificate(self) -> bool {
         matches!(self, Self::Alert(alert) if alert.is_about_our_certificate() || alert == TlsAlert::HandshakeFailure)
     }
@@ -259,7 +260,8 @@ fn refusal(error: WireError) -> Result<HandshakeOutcome, WireError> {
 
 fn greeting(endpoint: &Endpoint, spoken: Spoken) -> Result<Vec<u8>, WireError> {
     match spoken {
-        Spoken::ZooKeeper => Ok(b"srvr".to_vec()),
+        // Five bytes: a TLS record's header is five long, and a TLS port waits in silence for the fifth.
+        Spoken::ZooKeeper => Ok(b"srvr\n".to_vec()),
         Spoken::Kafka => api_versions_frame().map(|frame| frame.to_vec()).map_err(|source| WireError {
             source: Some(source),
             ..endpoint.error("probe", WireErrorKind::Protocol("unsendable ApiVersions request".to_owned()))

@@ -350,10 +350,9 @@ fn client_hello(version: u16, suites: &[u16], server_name: &str, random: &[u8; 3
     extensions.extend(extension(10, &sized16(&[0, 29, 0, 23, 0, 24])));
     extensions.extend(extension(11, &[1, 0]));
     extensions.extend(extension(0xff01, &[0]));
-    if version >= TLS_1_2 {
-        let schemes = [0x04, 0x03, 0x05, 0x03, 0x08, 0x04, 0x08, 0x05, 0x08, 0x06, 0x04, 0x01, 0x05, 0x01];
-        extensions.extend(extension(13, &sized16(&schemes)));
-    }
+    // TLS 1.1 does not need signature schemes, but a server must not refuse the old hello for want of them.
+    let schemes = [0x04, 0x03, 0x05, 0x03, 0x08, 0x04, 0x08, 0x05, 0x08, 0x06, 0x04, 0x01, 0x05, 0x01];
+    extensions.extend(extension(13, &sized16(&schemes)));
     let suites: Vec<u8> = suites.iter().flat_map(|suite| suite.to_be_bytes()).collect();
     let mut body = version.to_be_bytes().to_vec();
     body.extend_from_slice(random);

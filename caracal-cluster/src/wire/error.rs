@@ -109,7 +109,12 @@ pub enum TlsAlert {
     CertificateRequired,
     /// 46: our certificate is not trusted for another reason; what a JVM says for a foreign authority.
     CertificateUnknown,
-    /// 40: no common parameters.
+    /// 44: our certificate was revoked.
+    CertificateRevoked,
+    /// 51: a signature does not fit; what a server says of an authority that has the right name but another
+    /// key, such as one that was made anew.
+    DecryptError,
+    /// 40: no common parameters; what a JVM says in TLS 1.2 when our certificate is missing.
     HandshakeFailure,
     /// 80: something unrelated broke inside the peer.
     InternalError,
@@ -117,6 +122,8 @@ pub enum TlsAlert {
     ProtocolVersion,
     /// 48: our certificate's authority is not trusted.
     UnknownCa,
+    /// 43: our certificate is of a kind that the peer does not take.
+    UnsupportedCertificate,
     /// Any other alert, by its number.
     Other(u8),
 }
@@ -226,10 +233,13 @@ impl TlsAlert {
         match code {
             40 => Self::HandshakeFailure,
             42 => Self::BadCertificate,
+            43 => Self::UnsupportedCertificate,
+            44 => Self::CertificateRevoked,
             45 => Self::CertificateExpired,
             46 => Self::CertificateUnknown,
             48 => Self::UnknownCa,
             49 => Self::AccessDenied,
+            51 => Self::DecryptError,
             70 => Self::ProtocolVersion,
             80 => Self::InternalError,
             116 => Self::CertificateRequired,
@@ -245,8 +255,11 @@ impl TlsAlert {
                 | Self::BadCertificate
                 | Self::CertificateExpired
                 | Self::CertificateRequired
+                | Self::CertificateRevoked
                 | Self::CertificateUnknown
+                | Self::DecryptError
                 | Self::UnknownCa
+                | Self::UnsupportedCertificate
         )
     }
 }
@@ -259,10 +272,13 @@ impl fmt::Display for TlsAlert {
             Self::CertificateExpired => "certificate_expired",
             Self::CertificateRequired => "certificate_required",
             Self::CertificateUnknown => "certificate_unknown",
+            Self::CertificateRevoked => "certificate_revoked",
+            Self::DecryptError => "decrypt_error",
             Self::HandshakeFailure => "handshake_failure",
             Self::InternalError => "internal_error",
             Self::ProtocolVersion => "protocol_version",
             Self::UnknownCa => "unknown_ca",
+            Self::UnsupportedCertificate => "unsupported_certificate",
             Self::Other(code) => return write!(f, "number {code}"),
         })
     }

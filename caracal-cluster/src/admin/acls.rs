@@ -73,12 +73,7 @@ impl Admin {
     /// [`AdminError`].
     pub async fn acls(&mut self, deadline: Deadline) -> Result<Vec<AclBinding>, AdminError> {
         const DOING: &str = "list access rules";
-        let request = DescribeAclsRequest::default()
-            .with_resource_type_filter(ANY)
-            .with_pattern_type_filter(ANY)
-            .with_operation(ANY)
-            .with_permission_type(ANY);
-        let response = self.call(DOING, &request, |_| false, deadline).await?;
+        let response = self.call(DOING, &every_rule(), |_| false, deadline).await?;
         let message = response.error_message.as_ref().map(|text| text.as_str());
         if let Err(error) = ApiError::check(response.error_code, message, "access rules") {
             return Err(self.controller(deadline).await?.error(DOING, error.into()).into());
@@ -277,6 +272,18 @@ fn creation(binding: &AclBinding) -> AclCreation {
         .with_permission_type(binding.permission)
 }
 
+/// A filter that every binding passes. The defaults of its names are empty, which would match none.
+fn every_rule() -> DescribeAclsRequest {
+    DescribeAclsRequest::default()
+        .with_resource_type_filter(ANY)
+        .with_resource_name_filter(None)
+        .with_pattern_type_filter(ANY)
+        .with_principal_filter(None)
+        .with_host_filter(None)
+        .with_operation(ANY)
+        .with_permission_type(ANY)
+}
+
 /// A filter that this binding alone passes.
 fn exactly(binding: &AclBinding) -> DeleteAclsFilter {
     DeleteAclsFilter::default()
@@ -331,6 +338,14 @@ mod tests {
         assert_eq!(foreign.to_string(), "deny User:producer All on Topic prefixed `caracal.` from 10.0.0.1");
         let odd = AclBinding { operation: 99, ..foreign };
         assert!(odd.to_string().contains("operation 99"));
+    }
+
+    #[test]
+    fn the_filter_for_every_rule_names_nothing() {
+        let filter = every_rule();
+        assert!(filter.resource_name_filter.is_none());
+        assert!(filter.principal_filter.is_none());
+        assert!(filter.host_filter.is_none());
     }
 
     #[test]

@@ -95,7 +95,8 @@ pub struct ServedCertificate {
 }
 
 impl HandshakeOutcome {
-    /// Whether the listener refused because of our certificate, and said so.
+    /// Whether the listener refused because of our certificate, and said so. `handshake_failure` counts: it
+    /// is what a JVM says in TLS 1.2 when the certificate is missing.
     pub fn is_refused_for_certificate(self) -> bool {
         matches!(self, Self::Alert(alert) if alert.is_about_our_certificate() || alert == TlsAlert::HandshakeFailure)
     }
@@ -259,7 +260,8 @@ fn refusal(error: WireError) -> Result<HandshakeOutcome, WireError> {
 
 fn greeting(endpoint: &Endpoint, spoken: Spoken) -> Result<Vec<u8>, WireError> {
     match spoken {
-        Spoken::ZooKeeper => Ok(b"srvr".to_vec()),
+        // Five bytes: a TLS record's header is five long, and a TLS port waits in silence for the fifth.
+        Spoken::ZooKeeper => Ok(b"srvr\n".to_vec()),
         Spoken::Kafka => api_versions_frame().map(|frame| frame.to_vec()).map_err(|source| WireError {
             source: Some(source),
             ..endpoint.error("probe", WireErrorKind::Protocol("unsendable ApiVersions request".to_owned()))
@@ -348,10 +350,9 @@ fn client_hello(version: u16, suites: &[u16], server_name: &str, random: &[u8; 3
     extensions.extend(extension(10, &sized16(&[0, 29, 0, 23, 0, 24])));
     extensions.extend(extension(11, &[1, 0]));
     extensions.extend(extension(0xff01, &[0]));
-    if version >= TLS_1_2 {
-        let schemes = [0x04, 0x03, 0x05, 0x03, 0x08, 0x04, 0x08, 0x05, 0x08, 0x06, 0x04, 0x01, 0x05, 0x01];
-        extensions.extend(extension(13, &sized16(&schemes)));
-    }
+    // TLS 1.1 does not need signature schemes, but a server must not refuse the old hello for want of them.
+    let schemes = [0x04, 0x03, 0x05, 0x03, 0x08, 0x04, 0x08, 0x05, 0x08, 0x06, 0x04, 0x01, 0x05, 0x01];
+    extensions.extend(extension(13, &sized16(&schemes)));
     let suites: Vec<u8> = suites.iter().flat_map(|suite| suite.to_be_bytes()).collect();
     let mut body = version.to_be_bytes().to_vec();
     body.extend_from_slice(random);

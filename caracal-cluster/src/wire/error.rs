@@ -109,7 +109,12 @@ pub enum TlsAlert {
     CertificateRequired,
     /// 46: our certificate is not trusted for another reason; what a JVM says for a foreign authority.
     CertificateUnknown,
-    /// 40: no common parameters.
+    /// 44: our certificate was revoked.
+    CertificateRevoked,
+    /// 51: a signature does not fit; what a server says of an authority that has the right name but another
+    /// key, such as one that was made anew.
+    DecryptError,
+    /// 40: no common parameters; what a JVM says in TLS 1.2 when our certificate is missing.
     HandshakeFailure,
     /// 80: something unrelated broke inside the peer.
     InternalError,
@@ -117,6 +122,8 @@ pub enum TlsAlert {
     ProtocolVersion,
     /// 48: our certificate's authority is not trusted.
     UnknownCa,
+    /// 43: our certificate is of a kind that the peer does not take.
+    UnsupportedCertificate,
     /// Any other alert, by its number.
     Other(u8),
 }
@@ -152,7 +159,7 @@ pub enum CertificateProblem {
 
 /// An error code of Kafka's protocol for one item of a response.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{subject}: {name} ({code}): {message}")]
+#[error("{subject}: {name} ({code}){}", message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
 #[non_exhaustive]
 pub struct ApiError {
     /// What it is about: `topic caracal.dlq`, `group x`.
@@ -161,8 +168,8 @@ pub struct ApiError {
     pub code: i16,
     /// The code's name (`TopicAuthorizationFailed`).
     pub name: String,
-    /// The broker's message, or the protocol's description.
-    pub message: String,
+    /// The broker's own words, where it had any.
+    pub message: Option<String>,
     /// Whether trying again may help.
     pub retriable: bool,
 }
@@ -171,8 +178,7 @@ impl ApiError {
     /// The error of a code; none for 0.
     pub fn from_code(code: i16, message: Option<&str>, subject: impl Into<String>) -> Option<Self> {
         let error = ResponseError::try_from_code(code)?;
-        let message =
-            message.filter(|text| !text.is_empty()).map_or_else(|| error.to_string(), str::to_owned);
+        let message = message.filter(|text| !text.is_empty()).map(str::to_owned);
         Some(Self {
             subject: subject.into(),
             code,
@@ -227,10 +233,13 @@ impl TlsAlert {
         match code {
             40 => Self::HandshakeFailure,
             42 => Self::BadCertificate,
+            43 => Self::UnsupportedCertificate,
+            44 => Self::CertificateRevoked,
             45 => Self::CertificateExpired,
             46 => Self::CertificateUnknown,
             48 => Self::UnknownCa,
             49 => Self::AccessDenied,
+            51 => Self::DecryptError,
             70 => Self::ProtocolVersion,
             80 => Self::InternalError,
             116 => Self::CertificateRequired,
@@ -246,8 +255,11 @@ impl TlsAlert {
                 | Self::BadCertificate
                 | Self::CertificateExpired
                 | Self::CertificateRequired
+                | Self::CertificateRevoked
                 | Self::CertificateUnknown
+                | Self::DecryptError
                 | Self::UnknownCa
+                | Self::UnsupportedCertificate
         )
     }
 }
@@ -260,10 +272,13 @@ impl fmt::Display for TlsAlert {
             Self::CertificateExpired => "certificate_expired",
             Self::CertificateRequired => "certificate_required",
             Self::CertificateUnknown => "certificate_unknown",
+            Self::CertificateRevoked => "certificate_revoked",
+            Self::DecryptError => "decrypt_error",
             Self::HandshakeFailure => "handshake_failure",
             Self::InternalError => "internal_error",
             Self::ProtocolVersion => "protocol_version",
             Self::UnknownCa => "unknown_ca",
+            Self::UnsupportedCertificate => "unsupported_certificate",
             Self::Other(code) => return write!(f, "number {code}"),
         })
     }
@@ -320,6 +335,10 @@ impl WireErrorKind {
             Self::TlsAlert(alert) if alert.is_about_our_certificate() => (
                 "the listener wants a client certificate of the authority that it trusts",
                 "check which certificate was presented, who signed it and until when it is valid",
+            ),
+            Self::TlsAlert(TlsAlert::HandshakeFailure) => (
+                "no client certificate was presented, which a JVM says so in TLS 1.2, or no suite is in common",
+                "check that a certificate is presented, then compare the cipher suites",
             ),
             Self::TlsAlert(_) => {
                 ("both sides have no TLS version or suite in common", "compare ssl.enabled.protocols")
@@ -395,9 +414,10 @@ impl CertificateProblem {
             E::NotValidYet | E::NotValidYetContext { .. } => Self::NotYetValid,
             E::UnknownIssuer | E::BadSignature => Self::UnknownIssuer,
             E::InvalidPurpose | E::InvalidPurposeContext { .. } => Self::WrongUsage,
-            E::NotValidForNameContext { expected, presented } => {
-                Self::NameMismatch { expected: expected.to_str().into_owned(), presented: presented.clone() }
-            }
+            E::NotValidForNameContext { expected, presented } => Self::NameMismatch {
+                expected: expected.to_str().into_owned(),
+                presented: presented.iter().map(|name| bare_name(name)).collect(),
+            },
             other => Self::Other(other.to_string()),
         }
     }
@@ -420,6 +440,12 @@ impl CertificateProblem {
             }
         }
     }
+}
+
+/// rustls spells a name as `DnsName("localhost")` or `IpAddress(127.0.0.1)`.
+fn bare_name(spelled: &str) -> String {
+    let inner = spelled.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(spelled).trim_matches('"').to_owned()
 }
 
 fn listed(items: &[String]) -> String {
@@ -468,12 +494,12 @@ mod tests {
     fn a_certificate_for_another_name_names_both() {
         let problem = rustls::CertificateError::NotValidForNameContext {
             expected: "localhost".try_into().unwrap(),
-            presented: vec!["kafka-2".to_owned()],
+            presented: vec!["DnsName(\"kafka-2\")".to_owned(), "IpAddress(127.0.0.1)".to_owned()],
         };
         let kind = WireErrorKind::from_io(&io::Error::other(rustls::Error::InvalidCertificate(problem)));
         assert_eq!(
             kind.to_string(),
-            "the server's certificate was refused: it is for kafka-2, not for localhost"
+            "the server's certificate was refused: it is for kafka-2, 127.0.0.1, not for localhost"
         );
     }
 
@@ -483,7 +509,7 @@ mod tests {
         assert!(matches!(WireErrorKind::from(denied), WireErrorKind::NotAuthorized(_)));
         let moved = ApiError::from_code(6, Some("not here"), "topic t").unwrap();
         assert!(moved.retriable);
-        assert_eq!(moved.message, "not here");
+        assert_eq!(moved.to_string(), "topic t: NotLeaderOrFollower (6): not here");
         assert!(matches!(WireErrorKind::from(moved), WireErrorKind::Api(_)));
         assert!(ApiError::from_code(0, None, "x").is_none());
     }

@@ -22,6 +22,9 @@ pub mod sasl;
 pub mod tls;
 pub mod transport;
 
+#[cfg(test)]
+mod tls_tests;
+
 pub use connection::Connection;
 pub use deadline::Deadline;
 pub use error::{ApiError, CertificateProblem, TlsAlert, WireError, WireErrorKind};

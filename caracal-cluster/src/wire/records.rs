@@ -39,6 +39,10 @@ const FIND_COORDINATOR: i16 = 3;
 const OFFSET_FETCH: i16 = 7;
 const OFFSET_COMMIT: i16 = 9;
 
+/// Key types of `FindCoordinator`.
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+
 /// The most that one fetch brings, in bytes.
 const FETCH_BYTES: i32 = 1024 * 1024;
 
@@ -273,12 +277,20 @@ pub async fn find_coordinator(
     group: &str,
     deadline: Deadline,
 ) -> Result<i32, WireError> {
-    const DOING: &str = "find a group's coordinator";
-    let request = FindCoordinatorRequest::default().with_key(text(group)).with_key_type(0);
-    let response = connection.call_as(DOING, &request, FIND_COORDINATOR, deadline).await?;
-    let message = response.error_message.as_ref().map(|text| text.as_str());
-    checked(connection, DOING, response.error_code, message, format!("group {group}"))?;
-    Ok(response.node_id.0)
+    coordinator(connection, GROUP, group, format!("group {group}"), deadline).await
+}
+
+/// The broker that coordinates the transactions of an id.
+///
+/// # Errors
+/// [`WireError`]; [`WireErrorKind::NotAuthorized`] without the right to see the id.
+pub async fn find_transaction_coordinator(
+    connection: &mut Connection,
+    transactional_id: &str,
+    deadline: Deadline,
+) -> Result<i32, WireError> {
+    let subject = format!("transactional id {transactional_id}");
+    coordinator(connection, TRANSACTION, transactional_id, subject, deadline).await
 }
 
 /// The offset that a group committed; none when it committed nothing.
@@ -339,6 +351,9 @@ pub async fn commit_offset(
 
 /// Asks for a producer id: idempotent without a transactional id, transactional with one.
 ///
+/// With an id the connection must be to [its coordinator](find_transaction_coordinator). Soon after a start
+/// the answer may be a retriable [`WireErrorKind::Api`].
+///
 /// # Errors
 /// [`WireError`]; [`WireErrorKind::NotAuthorized`] without the right to produce so.
 pub async fn init_producer_id(
@@ -357,6 +372,21 @@ pub async fn init_producer_id(
         .map_or_else(|| "idempotent producer".to_owned(), |id| format!("transactional id {id}"));
     checked(connection, DOING, response.error_code, None, subject)?;
     Ok(response.producer_id.0)
+}
+
+async fn coordinator(
+    connection: &mut Connection,
+    key_type: i8,
+    key: &str,
+    subject: String,
+    deadline: Deadline,
+) -> Result<i32, WireError> {
+    const DOING: &str = "find a coordinator";
+    let request = FindCoordinatorRequest::default().with_key(text(key)).with_key_type(key_type);
+    let response = connection.call_as(DOING, &request, FIND_COORDINATOR, deadline).await?;
+    let message = response.error_message.as_ref().map(|text| text.as_str());
+    checked(connection, DOING, response.error_code, message, subject)?;
+    Ok(response.node_id.0)
 }
 
 fn cluster_metadata(response: MetadataResponse) -> ClusterMetadata {

@@ -29,6 +29,10 @@ mod op {
 const PING_XID: i32 = -2;
 const EVENT_XID: i32 = -1;
 
+/// How long one server of several may take, and how long to wait before the next is tried.
+const TURN: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// What may be done with a znode (`ZooDefs.Perms`), as a set of bits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Permissions(pub i32);
@@ -146,6 +150,34 @@ impl ZooKeeper {
             return Err(endpoint.error(DOING, kind).into());
         }
         Ok(zookeeper)
+    }
+
+    /// Opens a session with whichever server takes one first, trying all in turn until the deadline.
+    ///
+    /// A server that is starting or has no quorum yet is absent, not wrong; a refused certificate is an
+    /// error at once.
+    ///
+    /// # Errors
+    /// [`ZkError::Connection`]: the last server's reason.
+    pub async fn connect_any(
+        endpoints: &[Endpoint],
+        tls: &TlsConfig,
+        session_timeout: Duration,
+        deadline: Deadline,
+    ) -> Result<Self, ZkError> {
+        let mut servers = endpoints.iter().cycle();
+        loop {
+            let Some(endpoint) = servers.next() else {
+                return Err(ZkError::NoServers);
+            };
+            let turn = deadline.at_most(TURN);
+            match Self::connect(endpoint, tls, session_timeout, turn).await {
+                Err(ZkError::Connection(error)) if error.kind.is_absence() && !deadline.is_over() => {
+                    tokio::time::sleep(PAUSE.min(deadline.remaining())).await;
+                }
+                settled => return settled,
+            }
+        }
     }
 
     /// The session time-out that the server granted.
@@ -451,6 +483,24 @@ mod tests {
         assert_eq!(list[0].id, "CN=a");
         assert_eq!(ZkCode::from_wire(-102), Some(ZkCode::NoAuth));
         assert_eq!(ZkCode::from_wire(0), None);
+    }
+
+    #[tokio::test]
+    async fn absent_servers_are_tried_until_the_deadline() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let endpoint = Endpoint {
+            node: "zk".to_owned(),
+            listener: "CLIENT".to_owned(),
+            dial: closed,
+            server_name: "localhost".to_owned(),
+        };
+        let (tls, session) = (TlsConfig::trusting_nobody(), Duration::from_secs(5));
+        let deadline = Deadline::after(Duration::from_millis(200));
+        let error = ZooKeeper::connect_any(&[endpoint], &tls, session, deadline).await.unwrap_err();
+        assert!(deadline.is_over());
+        assert!(matches!(error, ZkError::Connection(_)), "{error}");
+        let error = ZooKeeper::connect_any(&[], &tls, session, deadline).await.unwrap_err();
+        assert!(matches!(error, ZkError::NoServers), "{error}");
     }
 
     proptest! {

@@ -11,6 +11,9 @@ pub enum ZkError {
     /// The connection failed, or the server's bytes make no sense.
     #[error(transparent)]
     Connection(Box<WireError>),
+    /// No server was given to connect to.
+    #[error("the plan has no ZooKeeper server to connect to")]
+    NoServers,
     /// The server refused the operation.
     #[error("cannot {doing} `{path}` at {endpoint}: {code}{}", code.advice())]
     Refused {

@@ -60,7 +60,9 @@ pub enum CredentialsError {
         path: String,
     },
     /// A certificate authority without one of its two files.
-    #[error("{path} is missing although the other half of the authority is there: put it back, or move both away to get a new authority")]
+    #[error(
+        "{path} is missing although the other half of the authority is there: put it back, or move both away to get a new authority"
+    )]
     HalfAuthority {
         /// The missing file.
         path: String,
@@ -123,7 +125,8 @@ impl<'a> Credentials<'a> {
             match self.authority(ca)? {
                 None => findings.missing.push(format!("{} authority", ca.stem())),
                 Some(authority) => {
-                    issuers.insert(ca, self.inspect(ca.stem(), authority.certificate_pem())?.fingerprint_sha256);
+                    issuers
+                        .insert(ca, self.inspect(ca.stem(), authority.certificate_pem())?.fingerprint_sha256);
                 }
             }
         }
@@ -211,7 +214,9 @@ impl<'a> Credentials<'a> {
     /// When it is not there.
     pub fn authority_pem(&self, ca: Ca) -> Result<String, CredentialsError> {
         let path = self.pki_path(ca.stem(), "pem");
-        self.dir.read_text(&path)?.ok_or_else(|| CredentialsError::Missing { path: path.display().to_string() })
+        self.dir
+            .read_text(&path)?
+            .ok_or_else(|| CredentialsError::Missing { path: path.display().to_string() })
     }
 
     /// An authority with its key; none when it has not been made.
@@ -220,7 +225,8 @@ impl<'a> Credentials<'a> {
     /// When half of it is missing, or it is not an authority.
     pub fn authority(&self, ca: Ca) -> Result<Option<CertificateAuthority>, CredentialsError> {
         let (certificate, key) = (self.pki_path(ca.stem(), "pem"), self.pki_path(ca.stem(), "key"));
-        let half = |path: &std::path::Path| CredentialsError::HalfAuthority { path: path.display().to_string() };
+        let half =
+            |path: &std::path::Path| CredentialsError::HalfAuthority { path: path.display().to_string() };
         match (self.dir.read_text(&certificate)?, self.dir.read_text(&key)?) {
             (None, None) => Ok(None),
             (None, Some(_)) => Err(half(&certificate)),
@@ -228,7 +234,10 @@ impl<'a> Credentials<'a> {
             (Some(certificate), Some(key)) => PrivateKeyPem::parse(&key)
                 .and_then(|key| CertificateAuthority::from_pem(&certificate, &key))
                 .map(Some)
-                .map_err(|source| CredentialsError::Pki { what: format!("the authority {}", ca.stem()), source }),
+                .map_err(|source| CredentialsError::Pki {
+                    what: format!("the authority {}", ca.stem()),
+                    source,
+                }),
         }
     }
 
@@ -263,9 +272,8 @@ impl<'a> Credentials<'a> {
     /// # Errors
     /// [`CredentialsError::Missing`].
     pub fn expect_password(&self, user: &UserName) -> Result<SecretString, CredentialsError> {
-        self.password(user)?.ok_or_else(|| CredentialsError::Missing {
-            path: self.dir.password(user).display().to_string(),
-        })
+        self.password(user)?
+            .ok_or_else(|| CredentialsError::Missing { path: self.dir.password(user).display().to_string() })
     }
 
     /// Every certificate that is there, authorities first, with its id.
@@ -303,14 +311,20 @@ impl<'a> Credentials<'a> {
     }
 
     fn create_authority(&self, ca: Ca) -> Result<CertificateAuthority, CredentialsError> {
-        let name = format!("{} {} CA", self.plan.cluster, match ca {
-            Ca::Data => "data",
-            Ca::Control => "control",
-        });
+        let name = format!(
+            "{} {} CA",
+            self.plan.cluster,
+            match ca {
+                Ca::Data => "data",
+                Ca::Control => "control",
+            }
+        );
         let subject = DistinguishedName::common_name(name).with_organization(ORGANIZATION);
         let validity = Validity::days_from(self.now, self.plan.pki.ca_days);
-        let authority = CertificateAuthority::create(subject, self.plan.pki.algorithm, validity)
-            .map_err(|source| CredentialsError::Pki { what: format!("the authority {}", ca.stem()), source })?;
+        let authority =
+            CertificateAuthority::create(subject, self.plan.pki.algorithm, validity).map_err(|source| {
+                CredentialsError::Pki { what: format!("the authority {}", ca.stem()), source }
+            })?;
         // The key first: a certificate without its key would look like somebody's own authority, half there.
         self.dir.write(&self.pki_path(ca.stem(), "key"), authority.key_pem().expose_pem().as_bytes())?;
         self.dir.write(&self.pki_path(ca.stem(), "pem"), authority.certificate_pem().as_bytes())?;
@@ -322,7 +336,8 @@ impl<'a> Credentials<'a> {
         authority: &CertificateAuthority,
         certificate: &CertificatePlan,
     ) -> Result<Issued, CredentialsError> {
-        let pki = |source| CredentialsError::Pki { what: format!("the certificate {}", certificate.id), source };
+        let pki =
+            |source| CredentialsError::Pki { what: format!("the certificate {}", certificate.id), source };
         let ca = self.inspect(certificate.ca.stem(), authority.certificate_pem())?;
         let mut validity = Validity::days_from(self.now, self.plan.pki.leaf_days);
         validity.not_before = validity.not_before.max(ca.not_before);
@@ -367,7 +382,8 @@ impl<'a> Credentials<'a> {
         if info.fingerprint_sha256 != known.fingerprint_sha256 {
             return drift("was changed by hand: it is not the one that was issued");
         }
-        if !PrivateKeyPem::parse(&key).is_ok_and(|key| inventory::key_matches(&chain, &key).unwrap_or(false)) {
+        if !PrivateKeyPem::parse(&key).is_ok_and(|key| inventory::key_matches(&chain, &key).unwrap_or(false))
+        {
             return drift("has a key that was changed by hand: the two do not belong together");
         }
         if issuer.is_some_and(|issuer| *issuer != known.issuer_fingerprint_sha256) {
@@ -420,10 +436,11 @@ fn subject(certificate: &CertificatePlan) -> DistinguishedName {
 fn generate_password(user: &UserName) -> Result<SecretString, CredentialsError> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = [0_u8; 32];
-    SystemRandom::new()
-        .fill(&mut random)
-        .map_err(|_| CredentialsError::Random { user: user.to_string() })?;
+    SystemRandom::new().fill(&mut random).map_err(|_| CredentialsError::Random { user: user.to_string() })?;
     // 32 letters of 5 bits each: 160 bits.
     let text: String = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
     Ok(SecretString::from(text))
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,9 @@ pub enum DirError {
     #[error("the cluster's directory cannot be used")]
     Store(#[from] StoreError),
     /// Another command is changing the cluster.
-    #[error("cluster `{cluster}` is being changed by another command ({holder}); wait for it or end it, then try again")]
+    #[error(
+        "cluster `{cluster}` is being changed by another command ({holder}); wait for it or end it, then try again"
+    )]
     Locked {
         /// The cluster.
         cluster: String,
@@ -46,7 +48,9 @@ pub enum DirError {
         holder: String,
     },
     /// The directory was made by a newer version of this tool.
-    #[error("{path} has format {found}, this version reads up to {STATE_FORMAT}: use the newer version that wrote it, or another CARACAL_STATE_DIR")]
+    #[error(
+        "{path} has format {found}, this version reads up to {STATE_FORMAT}: use the newer version that wrote it, or another CARACAL_STATE_DIR"
+    )]
     Newer {
         /// The file.
         path: String,
@@ -140,9 +144,8 @@ impl StateRoot {
     /// The names of every cluster here, in order.
     pub fn clusters(&self) -> Vec<ClusterName> {
         let Ok(entries) = std::fs::read_dir(self.0.join("clusters")) else { return Vec::new() };
-        let mut names: Vec<ClusterName> = entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .collect();
+        let mut names: Vec<ClusterName> =
+            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
         names.sort();
         names
     }
@@ -290,7 +293,10 @@ impl ClusterDir {
             }
         };
         let holder = format!("process {}, `{command}`\n", std::process::id());
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())).map_err(io)?;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(holder.as_bytes()))
+            .map_err(io)?;
         Ok(DirLock { file, path })
     }
 
@@ -416,3 +422,6 @@ impl Drop for DirLock {
         let _ = self.file.set_len(0);
     }
 }
+
+#[cfg(test)]
+mod tests;

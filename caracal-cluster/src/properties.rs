@@ -58,7 +58,8 @@ impl Properties {
 
     /// The text, under a header that says what it is for.
     pub fn render(&self, purpose: &str) -> String {
-        let mut text = format!("# {purpose}\n# Generated from the cluster's plan; changes made here are overwritten.\n");
+        let mut text =
+            format!("# {purpose}\n# Generated from the cluster's plan; changes made here are overwritten.\n");
         for section in self.sections.iter().filter(|section| !section.entries.is_empty()) {
             text.push_str("\n# ");
             text.push_str(&section.title);

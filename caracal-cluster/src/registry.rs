@@ -111,7 +111,11 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub async fn lookup(&self, subject: &str, schema: &str) -> Result<Option<RegisteredSchema>, RegistryError> {
+    pub async fn lookup(
+        &self,
+        subject: &str,
+        schema: &str,
+    ) -> Result<Option<RegisteredSchema>, RegistryError> {
         let request = self.client.post(self.path(&["subjects", subject])).json(&json!({ "schema": schema }));
         match self.read("look a schema up", request).await {
             Err(RegistryError::Refused { status: 404, .. }) => Ok(None),
@@ -124,8 +128,10 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Refused`] with status 409 when it is incompatible with the one before.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<i32, RegistryError> {
-        let request =
-            self.client.post(self.path(&["subjects", subject, "versions"])).json(&json!({ "schema": schema }));
+        let request = self
+            .client
+            .post(self.path(&["subjects", subject, "versions"]))
+            .json(&json!({ "schema": schema }));
         let registered: RegisteredSchema =
             self.read(&format!("register a schema for {subject}"), request).await?;
         Ok(registered.id)
@@ -174,11 +180,8 @@ impl Registry {
         request: reqwest::RequestBuilder,
     ) -> Result<T, RegistryError> {
         let unreachable = |source| RegistryError::Unreachable { url: self.url.clone(), source };
-        let response = request
-            .header(reqwest::header::ACCEPT, CONTENT_TYPE)
-            .send()
-            .await
-            .map_err(unreachable)?;
+        let response =
+            request.header(reqwest::header::ACCEPT, CONTENT_TYPE).send().await.map_err(unreachable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unreachable)?;
         if !status.is_success() {

@@ -5,7 +5,9 @@ fn main() {
     let name = args.get(2).filter(|a| !a.starts_with('-')).cloned();
     let r = match args.get(1).map(String::as_str) {
         Some("up") => rt.block_on(caracal_cluster::cli::cluster::up(name)),
-        Some("down") => rt.block_on(caracal_cluster::cli::cluster::down_(name, args.contains(&"-v".to_owned()))),
+        Some("down") => {
+            rt.block_on(caracal_cluster::cli::cluster::down_(name, args.contains(&"-v".to_owned())))
+        }
         _ => Ok(()),
     };
     if let Err(e) = r {

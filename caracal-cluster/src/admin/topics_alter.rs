@@ -66,7 +66,8 @@ impl Admin {
             .with_timeout_ms(deadline.remaining().as_millis().try_into().unwrap_or(i32::MAX));
         let moved = |answer: &kafka_protocol::messages::CreatePartitionsResponse| {
             answer.results.iter().any(|result| {
-                ApiError::from_code(result.error_code, None, "").is_some_and(|error| error.is_not_controller())
+                ApiError::from_code(result.error_code, None, "")
+                    .is_some_and(|error| error.is_not_controller())
             })
         };
         let response = self.call("add partitions", &request, moved, deadline).await?;

@@ -12,7 +12,9 @@ pub async fn up(name: Option<String>) -> Result<(), Box<dyn std::error::Error>> 
     let cluster = Cluster::for_change(&root, name.as_ref(), None)?;
     let _lock = cluster.dir.lock("up")?;
     let reporter = Reporter::new(|event| match event {
-        Event::Finished(step, outcome, took) => println!("{:>6} ms {} {outcome:?}", took.as_millis(), step.title()),
+        Event::Finished(step, outcome, took) => {
+            println!("{:>6} ms {} {outcome:?}", took.as_millis(), step.title())
+        }
         Event::Progress { .. } => {}
         other => println!("          {other:?}"),
     });

@@ -3,7 +3,9 @@
 //! Java tools read `client.properties` (PKCS12 stores), librdkafka's tools `kcat.conf` (PEM), services
 //! `profile.toml` or the variables of `.env.kafka`. All of them name the same certificate and password.
 
-use caracal_kafka_contract::profile::{ConnectionProfile, KafkaEndpoint, Mechanism, RegistryEndpoint, SaslLogin, TlsFiles};
+use caracal_kafka_contract::profile::{
+    ConnectionProfile, KafkaEndpoint, Mechanism, RegistryEndpoint, SaslLogin, TlsFiles,
+};
 use caracal_pki::{Issued, store, stores};
 use ring::digest;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -54,7 +56,9 @@ impl<'a> ClientFiles<'a> {
             return Ok(Some(format!("client files of {user} were made by another version")));
         };
         if record.source_sha256 != self.source()? {
-            return Ok(Some(format!("client files of {user} were made for another certificate, password or address")));
+            return Ok(Some(format!(
+                "client files of {user} were made for another certificate, password or address"
+            )));
         }
         Ok(record
             .files
@@ -72,10 +76,12 @@ impl<'a> ClientFiles<'a> {
         let ca = self.credentials.authority_pem(Ca::Data)?;
         let password = self.credentials.expect_password(&self.user.name)?;
         let store_password = generate_password(&self.user.name)?;
-        let pki = |source| CredentialsError::Pki { what: format!("the stores of {}", self.user.name), source };
-        let key_store =
-            stores::keystore_pkcs12(self.user.name.as_str(), &issued, &[&ca], &store_password).map_err(pki)?;
-        let trust_store = stores::truststore_pkcs12(&[("caracal-data-ca", &ca)], &store_password).map_err(pki)?;
+        let pki =
+            |source| CredentialsError::Pki { what: format!("the stores of {}", self.user.name), source };
+        let key_store = stores::keystore_pkcs12(self.user.name.as_str(), &issued, &[&ca], &store_password)
+            .map_err(pki)?;
+        let trust_store =
+            stores::truststore_pkcs12(&[("caracal-data-ca", &ca)], &store_password).map_err(pki)?;
         let profile = self.profile().to_toml().map_err(|error| DirError::Unreadable {
             path: "profile.toml".to_owned(),
             what: "a profile",
@@ -144,10 +150,11 @@ impl<'a> ClientFiles<'a> {
         let folder = self.credentials.dir.client(&self.user.name);
         let mut context = digest::Context::new(&digest::SHA256);
         let folder = folder.display().to_string();
-        for part in [issued.chain_pem(), issued.key_pem().expose_pem(), password.expose_secret(), &ca, &folder]
-            .into_iter()
-            .chain(endpoints.bootstrap.iter().map(String::as_str))
-            .chain([endpoints.registry_url.as_str()])
+        for part in
+            [issued.chain_pem(), issued.key_pem().expose_pem(), password.expose_secret(), &ca, &folder]
+                .into_iter()
+                .chain(endpoints.bootstrap.iter().map(String::as_str))
+                .chain([endpoints.registry_url.as_str()])
         {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());

@@ -67,7 +67,9 @@ impl<'a> NodeFiles<'a> {
         let contents = self.contents()?;
         Ok(contents
             .into_iter()
-            .map(|(path, text)| (path, hex::encode(digest::digest(&digest::SHA256, text.expose_secret().as_bytes()))))
+            .map(|(path, text)| {
+                (path, hex::encode(digest::digest(&digest::SHA256, text.expose_secret().as_bytes())))
+            })
             .collect())
     }
 
@@ -92,7 +94,10 @@ impl<'a> NodeFiles<'a> {
         match content {
             SecretContent::KeystorePem(id) => Ok(stores::keystore_pem(&self.credentials.issued(id)?)),
             SecretContent::TruststorePem(cas) => {
-                let pems = cas.iter().map(|ca| self.credentials.authority_pem(*ca)).collect::<Result<Vec<_>, _>>()?;
+                let pems = cas
+                    .iter()
+                    .map(|ca| self.credentials.authority_pem(*ca))
+                    .collect::<Result<Vec<_>, _>>()?;
                 let pems: Vec<&str> = pems.iter().map(String::as_str).collect();
                 Ok(SecretString::from(stores::truststore_pem(&pems)))
             }
@@ -112,7 +117,9 @@ impl<'a> NodeFiles<'a> {
                 filled.push_str(part);
                 continue;
             };
-            let user = user.parse().map_err(|_| CredentialsError::Missing { path: format!("password of {user}") })?;
+            let user = user
+                .parse()
+                .map_err(|_| CredentialsError::Missing { path: format!("password of {user}") })?;
             filled.push_str(self.credentials.expect_password(&user)?.expose_secret());
             filled.push_str(rest);
         }

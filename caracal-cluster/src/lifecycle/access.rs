@@ -76,8 +76,7 @@ impl<'a> Access<'a> {
             chain_pem: issued.chain_pem().to_owned(),
             key_pem: SecretString::from(issued.key_pem().expose_pem().to_owned()),
         };
-        TlsConfig::mutual(&identity)
-            .map_err(|source| AccessError::Tls { id: certificate.to_owned(), source })
+        TlsConfig::mutual(&identity).map_err(|source| AccessError::Tls { id: certificate.to_owned(), source })
     }
 
     /// TLS that presents nothing, trusting one authority.
@@ -86,7 +85,8 @@ impl<'a> Access<'a> {
     /// [`AccessError`].
     pub fn tls_without_certificate(&self, ca: Ca) -> Result<TlsConfig, AccessError> {
         let pem = self.credentials().authority_pem(ca)?;
-        TlsConfig::without_certificate(&pem).map_err(|source| AccessError::Tls { id: ca.stem().to_owned(), source })
+        TlsConfig::without_certificate(&pem)
+            .map_err(|source| AccessError::Tls { id: ca.stem().to_owned(), source })
     }
 
     /// TLS as a user presents itself; a user without a certificate of its own borrows the administrator's,

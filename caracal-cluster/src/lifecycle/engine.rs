@@ -95,14 +95,22 @@ impl Step {
             Self::Distribution => "nodes need a Java and jars with the locked digests",
             Self::Configuration => "a node reads its files when it starts",
             Self::Ensemble => "users and brokers live in it",
-            Self::Users => "brokers log in to each other, so the users must be there before the first one starts",
+            Self::Users => {
+                "brokers log in to each other, so the users must be there before the first one starts"
+            }
             Self::Brokers => "rules and topics are made through them",
-            Self::RegistryLaunch => "it boots for seconds before it asks for its topics, while the next steps make them",
+            Self::RegistryLaunch => {
+                "it boots for seconds before it asks for its topics, while the next steps make them"
+            }
             Self::Acls => "the registry may touch its topics only by a rule",
             Self::Topics => "the registry has no right to create its own",
             Self::Clients => "the proof reads what clients will read",
-            Self::Logins => "a listener that lets the wrong ones in, or the right ones not, must not be called ready",
-            Self::RegistryReady => "it answers before it has replayed its journal, and then with an empty list",
+            Self::Logins => {
+                "a listener that lets the wrong ones in, or the right ones not, must not be called ready"
+            }
+            Self::RegistryReady => {
+                "it answers before it has replayed its journal, and then with an empty list"
+            }
             Self::Schemas => "an event is encoded by the registry's id of its schema",
             Self::RoundTrip => "what went through once has proved producer, consumer and registry at once",
         }
@@ -205,7 +213,11 @@ pub trait World {
     fn observe(&mut self, step: Step) -> impl Future<Output = Result<Observed, Self::Error>>;
 
     /// Makes reality as planned.
-    fn apply(&mut self, step: Step, observed: &Observed) -> impl Future<Output = Result<Applied, Self::Error>>;
+    fn apply(
+        &mut self,
+        step: Step,
+        observed: &Observed,
+    ) -> impl Future<Output = Result<Applied, Self::Error>>;
 }
 
 /// A step that failed.

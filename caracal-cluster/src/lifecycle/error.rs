@@ -57,7 +57,9 @@ pub enum StepError {
         explanation: String,
     },
     /// A node that did not become ready.
-    #[error("{node} did not become ready: waited {waited_seconds} s for {awaited}; last seen: {last}\n  {explanation}")]
+    #[error(
+        "{node} did not become ready: waited {waited_seconds} s for {awaited}; last seen: {last}\n  {explanation}"
+    )]
     NotReady {
         /// The node.
         node: String,

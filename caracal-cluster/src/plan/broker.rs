@@ -42,7 +42,10 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
         secrets: vec![
             secret("secrets/listener.keystore.pem", SecretContent::KeystorePem(pki::listener_id(name))),
             secret("secrets/listener.truststore.pem", SecretContent::TruststorePem(vec![Ca::Data])),
-            secret("secrets/zookeeper.keystore.pem", SecretContent::KeystorePem(pki::zookeeper_client_id(name))),
+            secret(
+                "secrets/zookeeper.keystore.pem",
+                SecretContent::KeystorePem(pki::zookeeper_client_id(name)),
+            ),
             secret("secrets/zookeeper.truststore.pem", SecretContent::TruststorePem(vec![Ca::Control])),
             secret("secrets/passwords/inter-broker", SecretContent::Password(inter_broker.name.clone())),
         ],
@@ -128,7 +131,9 @@ fn listener_security(
     set("sasl.enabled.mechanisms", "SCRAM-SHA-512".to_owned());
     let login = if listener.name.as_str() == "INTERNAL" {
         let user = &context.user_of(Role::InterBroker).name;
-        format!("{SCRAM_MODULE} required username=\"{user}\" password=\"${{directory:{passwords}:inter-broker}}\";")
+        format!(
+            "{SCRAM_MODULE} required username=\"{user}\" password=\"${{directory:{passwords}:inter-broker}}\";"
+        )
     } else {
         format!("{SCRAM_MODULE} required;")
     };

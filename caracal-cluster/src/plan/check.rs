@@ -67,7 +67,12 @@ fn listener_prefixes(node: &NodePlan, notes: &mut Vec<Note>) {
         for (key, _) in &entries {
             let bare = key.starts_with("ssl.") || key.starts_with("sasl.");
             if bare && key != "sasl.mechanism.inter.broker.protocol" {
-                add(notes, Severity::Error, format!("{}: {key}", node.name), "has no listener prefix, so Kafka may ignore it");
+                add(
+                    notes,
+                    Severity::Error,
+                    format!("{}: {key}", node.name),
+                    "has no listener prefix, so Kafka may ignore it",
+                );
             }
         }
         for listener in &node.listeners {
@@ -81,9 +86,16 @@ fn listener_prefixes(node: &NodePlan, notes: &mut Vec<Note>) {
 }
 
 fn doubled_keys(node: &NodePlan, notes: &mut Vec<Note>) {
-    for file in node.files.iter().filter(|file| file.path.ends_with(".properties") || file.path.ends_with(".cfg")) {
+    for file in
+        node.files.iter().filter(|file| file.path.ends_with(".properties") || file.path.ends_with(".cfg"))
+    {
         for key in properties::doubled_keys(&file.text) {
-            add(notes, Severity::Error, format!("{}: {key}", node.name), "stands twice; Java silently takes the last");
+            add(
+                notes,
+                Severity::Error,
+                format!("{}: {key}", node.name),
+                "stands twice; Java silently takes the last",
+            );
         }
     }
 }
@@ -95,7 +107,12 @@ fn secrets_in_text(node: &NodePlan, notes: &mut Vec<Note>) {
             line.split("password=\"").skip(1).any(|rest| !rest.starts_with("${") && !rest.starts_with("@{"))
         });
         if leaking || file.text.contains("PRIVATE KEY") {
-            add(notes, Severity::Error, format!("{}: {}", node.name, file.path), "holds a secret instead of a reference");
+            add(
+                notes,
+                Severity::Error,
+                format!("{}: {}", node.name, file.path),
+                "holds a secret instead of a reference",
+            );
         }
     }
 }
@@ -116,7 +133,8 @@ fn certificate_names(plan: &ClusterPlan, node: &NodePlan, notes: &mut Vec<Note>)
             });
         if !covered {
             let key = format!("{}: {}", node.name, listener.name);
-            let consequence = "no certificate carries the advertised name and the address: every client will refuse it";
+            let consequence =
+                "no certificate carries the advertised name and the address: every client will refuse it";
             add(notes, Severity::Error, key, consequence);
         }
     }
@@ -131,7 +149,8 @@ fn exposure(node: &NodePlan, notes: &mut Vec<Note>) {
         if !listener.bind.ip().is_loopback() {
             add(notes, Severity::Error, key, "plain HTTP is bound beyond loopback");
         } else if listener.name.as_str() == "HTTP" {
-            let consequence = "plain HTTP on loopback, as in the guide: every local user can read and register schemas";
+            let consequence =
+                "plain HTTP on loopback, as in the guide: every local user can read and register schemas";
             add(notes, Severity::Note, key, consequence);
         }
     }
@@ -143,7 +162,12 @@ fn ports(plan: &ClusterPlan, notes: &mut Vec<Note>) {
         for listener in &node.listeners {
             let what = format!("{} {}", node.name, listener.name);
             if let Some(other) = seen.insert(listener.bind, what.clone()) {
-                add(notes, Severity::Error, listener.bind.to_string(), format!("is used by {other} and by {what}"));
+                add(
+                    notes,
+                    Severity::Error,
+                    listener.bind.to_string(),
+                    format!("is used by {other} and by {what}"),
+                );
             }
         }
     }
@@ -154,9 +178,15 @@ fn durability(plan: &ClusterPlan, notes: &mut Vec<Note>) {
         let min_isr = topic.config.iter().find(|(key, _)| key == "min.insync.replicas");
         let min_isr: u16 = min_isr.and_then(|(_, value)| value.parse().ok()).unwrap_or(1);
         if topic.replication_factor == 1 {
-            add(notes, Severity::Warning, format!("topic {}", topic.name), "has one copy: a lost disk loses it");
+            add(
+                notes,
+                Severity::Warning,
+                format!("topic {}", topic.name),
+                "has one copy: a lost disk loses it",
+            );
         } else if min_isr == topic.replication_factor {
-            let consequence = "min.insync.replicas equals the copies: one broker down stops every acks=all write";
+            let consequence =
+                "min.insync.replicas equals the copies: one broker down stops every acks=all write";
             add(notes, Severity::Warning, format!("topic {}", topic.name), consequence);
         } else if min_isr == 1 {
             let consequence = "min.insync.replicas is 1: a write acknowledged by one broker can be lost";
@@ -171,7 +201,8 @@ fn ensemble(plan: &ClusterPlan, notes: &mut Vec<Note>) {
         add(notes, Severity::Warning, "kafka.zookeepers", consequence);
     }
     if let Some(user) = plan.users.iter().find(|user| user.iterations < 16384) {
-        let consequence = "below 16384, the most that Kafka takes; generated passwords do not depend on it, typed ones do";
+        let consequence =
+            "below 16384, the most that Kafka takes; generated passwords do not depend on it, typed ones do";
         add(notes, Severity::Note, format!("scram iterations of {}", user.name), consequence);
     }
 }

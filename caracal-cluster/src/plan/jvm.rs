@@ -9,7 +9,8 @@ pub const CLUSTER_ID_PROPERTY: &str = "caracal.cluster.id";
 pub const NODE_PROPERTY: &str = "caracal.node";
 
 /// Login modules that can be made to fetch code, by name (CVE-2023-25194, CVE-2025-27818): never wanted.
-const DISALLOWED_LOGIN_MODULES: &str = "com.sun.security.auth.module.JndiLoginModule,com.sun.security.auth.module.LdapLoginModule";
+const DISALLOWED_LOGIN_MODULES: &str =
+    "com.sun.security.auth.module.JndiLoginModule,com.sun.security.auth.module.LdapLoginModule";
 
 /// What differs between the nodes' JVMs.
 pub(super) struct Jvm<'a> {

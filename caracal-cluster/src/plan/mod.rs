@@ -54,8 +54,10 @@ pub enum PlanError {
         listener: String,
     },
     /// A path that Java's class path or Kafka's configuration cannot carry.
-    #[error("the path `{path}` holds {character:?}, which a Java class path or a Kafka setting cannot carry; \
-             choose another directory by CARACAL_STATE_DIR or CARACAL_CACHE_DIR")]
+    #[error(
+        "the path `{path}` holds {character:?}, which a Java class path or a Kafka setting cannot carry; \
+             choose another directory by CARACAL_STATE_DIR or CARACAL_CACHE_DIR"
+    )]
     UnusablePath {
         /// The path.
         path: String,

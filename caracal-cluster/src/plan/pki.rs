@@ -98,9 +98,5 @@ fn subject_alt_names(node: &NodeName, listeners: &[ListenerPlan]) -> Vec<Subject
     names.extend(listeners.iter().map(|listener| listener.advertised_host.clone()));
     let addresses: BTreeSet<_> =
         listeners.iter().flat_map(|listener| [listener.bind.ip(), listener.dial.ip()]).collect();
-    names
-        .into_iter()
-        .map(SubjectAltName::Dns)
-        .chain(addresses.into_iter().map(SubjectAltName::Ip))
-        .collect()
+    names.into_iter().map(SubjectAltName::Dns).chain(addresses.into_iter().map(SubjectAltName::Ip)).collect()
 }

@@ -121,7 +121,10 @@ fn kafka_client(p: &mut Properties, context: &Context<'_>, user: &str) {
         .set("apicurio.kafka.common.ssl.endpoint.identification.algorithm", "https")
         .set("apicurio.kafka.common.ssl.enabled.protocols", "TLSv1.3,TLSv1.2")
         .set("apicurio.kafka.common.ssl.keystore.type", "PEM")
-        .set("apicurio.kafka.common.ssl.keystore.location", context.node_path(name, "secrets/registry.keystore.pem"))
+        .set(
+            "apicurio.kafka.common.ssl.keystore.location",
+            context.node_path(name, "secrets/registry.keystore.pem"),
+        )
         .set("apicurio.kafka.common.ssl.truststore.type", "PEM")
         .set(
             "apicurio.kafka.common.ssl.truststore.location",

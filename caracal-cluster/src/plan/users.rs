@@ -69,7 +69,8 @@ fn producer(spec: &ClusterSpec, user: &UserName) -> Vec<AclRule> {
         .iter()
         .filter(|topic| topic.name.as_str() != caracal_kafka_contract::events::TOPIC_DEAD_LETTERS)
         .flat_map(|topic| {
-            [Operation::Write, Operation::Describe].map(|op| literal(user, ResourceKind::Topic, topic.name.as_str(), op))
+            [Operation::Write, Operation::Describe]
+                .map(|op| literal(user, ResourceKind::Topic, topic.name.as_str(), op))
         })
         .collect();
     rules.push(literal(user, ResourceKind::Cluster, "kafka-cluster", Operation::IdempotentWrite));
@@ -85,13 +86,18 @@ fn consumer(spec: &ClusterSpec, user: &UserName) -> Vec<AclRule> {
         .topics
         .iter()
         .flat_map(|topic| {
-            [Operation::Read, Operation::Describe].map(|op| literal(user, ResourceKind::Topic, topic.name.as_str(), op))
+            [Operation::Read, Operation::Describe]
+                .map(|op| literal(user, ResourceKind::Topic, topic.name.as_str(), op))
         })
         .collect();
     for operation in [Operation::Read, Operation::Describe] {
         rules.push(prefixed(user, ResourceKind::Group, APPLICATION_PREFIX, operation));
     }
-    if spec.topics.iter().any(|topic| topic.name.as_str() == caracal_kafka_contract::events::TOPIC_DEAD_LETTERS) {
+    if spec
+        .topics
+        .iter()
+        .any(|topic| topic.name.as_str() == caracal_kafka_contract::events::TOPIC_DEAD_LETTERS)
+    {
         let letters = caracal_kafka_contract::events::TOPIC_DEAD_LETTERS;
         rules.push(literal(user, ResourceKind::Topic, letters, Operation::Write));
         rules.push(literal(user, ResourceKind::Cluster, "kafka-cluster", Operation::IdempotentWrite));

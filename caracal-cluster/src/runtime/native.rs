@@ -112,7 +112,9 @@ impl NativeRuntime {
 
     pub(super) fn observe(&self, node: &NodePlan) -> NodeState {
         match process::observe(&self.target(node)) {
-            ProcessState::Running { pid, rss_bytes, uptime, .. } => NodeState::Running { pid, rss_bytes, uptime },
+            ProcessState::Running { pid, rss_bytes, uptime, .. } => {
+                NodeState::Running { pid, rss_bytes, uptime }
+            }
             ProcessState::Exited { code, .. } => NodeState::Died { code },
             ProcessState::Absent => NodeState::Stopped,
         }
@@ -128,7 +130,9 @@ impl NativeRuntime {
             let lines: Vec<&str> = tail.lines().collect();
             let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
             if !last.is_empty() {
-                text.push_str(&["\n  end of ", &log.display().to_string(), ":\n    ", &last.join("\n    ")].concat());
+                text.push_str(
+                    &["\n  end of ", &log.display().to_string(), ":\n    ", &last.join("\n    ")].concat(),
+                );
             }
         }
         match hint {

@@ -63,7 +63,8 @@ fn sizes(spec: &ClusterSpec, found: &mut Findings<'_>) {
         found.add("kafka.version", format!("{} is not known here; known: {known}", spec.kafka.version));
     }
     if spec.port_mode() == PortMode::Guide && (spec.kafka.brokers > 3 || spec.kafka.zookeepers > 3) {
-        let message = "the guide's port table has 3 brokers and 3 ZooKeeper nodes; larger clusters need `leased`";
+        let message =
+            "the guide's port table has 3 brokers and 3 ZooKeeper nodes; larger clusters need `leased`";
         found.add("ports.mode", message.to_owned());
     }
 }
@@ -113,7 +114,9 @@ fn config(spec: &ClusterSpec, found: &mut Findings<'_>) {
 
 fn is_config_key(key: &str) -> bool {
     !key.is_empty()
-        && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'))
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 fn users(spec: &ClusterSpec, found: &mut Findings<'_>) {
@@ -127,7 +130,10 @@ fn users(spec: &ClusterSpec, found: &mut Findings<'_>) {
         [(Role::Admin, "admin"), (Role::InterBroker, "inter-broker"), (Role::Registry, "registry")]
     {
         if !spec.users.iter().any(|user| user.role == role) {
-            found.add("users", format!("no user has the role `{label}`, and the cluster cannot start without"));
+            found.add(
+                "users",
+                format!("no user has the role `{label}`, and the cluster cannot start without"),
+            );
         }
     }
 }

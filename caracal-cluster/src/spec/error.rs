@@ -47,10 +47,7 @@ impl SpecError {
     pub(super) fn syntax(origin: &str, text: &str, error: &toml::de::Error) -> Self {
         let line = error.span().map(|span| line_at(text, span.start));
         let message = error.message().trim().replace('\n', "; ");
-        Self {
-            origin: origin.to_owned(),
-            findings: vec![Finding { line, key: String::new(), message }],
-        }
+        Self { origin: origin.to_owned(), findings: vec![Finding { line, key: String::new(), message }] }
     }
 }
 

@@ -24,7 +24,13 @@ pub(in crate::lifecycle) async fn observe_acls(world: &mut ClusterWorld) -> Resu
     } else if drift.missing.len() == planned.len() {
         Observed::Absent("no rule is there".to_owned())
     } else {
-        Observed::Drifted(drift.missing.iter().map(|rule| format!("missing: {}", crate::admin::AclBinding::from(rule))).collect())
+        Observed::Drifted(
+            drift
+                .missing
+                .iter()
+                .map(|rule| format!("missing: {}", crate::admin::AclBinding::from(rule)))
+                .collect(),
+        )
     })
 }
 
@@ -34,8 +40,10 @@ pub(in crate::lifecycle) async fn apply_acls(world: &mut ClusterWorld) -> Result
     let mut admin = world.access().admin()?;
     let drift = AclDrift::between(&planned, &admin.acls(deadline).await?);
     let outcomes = admin.create_acls(&drift.missing, deadline).await?;
-    let failed: Vec<String> =
-        outcomes.iter().filter_map(|outcome| outcome.result.as_ref().err().map(ToString::to_string)).collect();
+    let failed: Vec<String> = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.result.as_ref().err().map(ToString::to_string))
+        .collect();
     if failed.is_empty() {
         return Ok(acl_summary(planned.len()).into());
     }
@@ -97,7 +105,8 @@ pub(in crate::lifecycle) async fn apply_topics(world: &mut ClusterWorld) -> Resu
                     admin.create_partitions(topic.name.as_str(), *planned, deadline).await?
                 }
                 other => {
-                    failed.push(format!("{}: {other}; this cannot be changed without moving data", topic.name));
+                    failed
+                        .push(format!("{}: {other}; this cannot be changed without moving data", topic.name));
                     continue;
                 }
             };

@@ -19,7 +19,11 @@ pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Ob
     };
     for artifact in artifacts(world) {
         let Some(installed) = world.cluster.cache.installed(artifact) else {
-            return Ok(Observed::Absent(format!("{} {} is not in the cache", artifact.name(), artifact.version())));
+            return Ok(Observed::Absent(format!(
+                "{} {} is not in the cache",
+                artifact.name(),
+                artifact.version()
+            )));
         };
         installed.verify().await?;
     }

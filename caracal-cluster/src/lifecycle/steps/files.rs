@@ -40,7 +40,8 @@ pub(in crate::lifecycle) fn observe_configuration(world: &mut ClusterWorld) -> R
         files += node.files.len() + node.secrets.len();
         let paths = NodeFiles::new(&credentials, node).differing()?;
         fresh &= paths.len() == node.files.len() + node.secrets.len();
-        differing.extend(paths.into_iter().map(|path| format!("{path} of {} differs from the plan", node.name)));
+        differing
+            .extend(paths.into_iter().map(|path| format!("{path} of {} differs from the plan", node.name)));
     }
     Ok(if differing.is_empty() {
         Observed::Satisfied(format!("{files} files of {} nodes", world.cluster.plan.nodes.len()))

@@ -34,7 +34,10 @@ fn patience(role: NodeRole) -> Duration {
 }
 
 /// Whether every node of a role runs, with its planned files, and serves.
-pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld, role: NodeRole) -> Result<Observed, StepError> {
+pub(in crate::lifecycle) async fn observe(
+    world: &mut ClusterWorld,
+    role: NodeRole,
+) -> Result<Observed, StepError> {
     let seen = observe_process(world, role)?;
     if !matches!(seen, Observed::Satisfied(_)) {
         return Ok(seen);
@@ -74,7 +77,10 @@ pub(in crate::lifecycle) fn observe_process(
 }
 
 /// Starts what does not run, restarts what runs with other files, and waits until all serve.
-pub(in crate::lifecycle) async fn apply(world: &mut ClusterWorld, role: NodeRole) -> Result<Applied, StepError> {
+pub(in crate::lifecycle) async fn apply(
+    world: &mut ClusterWorld,
+    role: NodeRole,
+) -> Result<Applied, StepError> {
     launch(world, role).await?;
     Ok(serving(world, role, patience(role)).await?.into())
 }
@@ -181,9 +187,7 @@ async fn broker(world: &ClusterWorld, node: &NodePlan, patience: Duration) -> Re
     .await
 }
 
-fn administrator(
-    access: &Access<'_>,
-) -> Result<(crate::wire::TlsConfig, crate::wire::Login), StepError> {
+fn administrator(access: &Access<'_>) -> Result<(crate::wire::TlsConfig, crate::wire::Login), StepError> {
     let user = access.user(Role::Admin)?;
     Ok((access.user_tls(user)?, access.login(user)?))
 }

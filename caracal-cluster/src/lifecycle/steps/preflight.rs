@@ -61,9 +61,7 @@ fn ports_in_use(world: &ClusterWorld, problems: &mut Vec<String>) {
         .nodes
         .iter()
         .filter(|node| !world.runtime.observe(node).is_running())
-        .flat_map(|node| {
-            node.listeners.iter().map(move |l| (format!("{} {}", node.name, l.name), l.bind))
-        })
+        .flat_map(|node| node.listeners.iter().map(move |l| (format!("{} {}", node.name, l.name), l.bind)))
         .collect();
     let wanted: Vec<(&str, SocketAddr)> = wanted.iter().map(|(what, at)| (what.as_str(), *at)).collect();
     if let Err(clashes) = ports::check_free(&wanted) {

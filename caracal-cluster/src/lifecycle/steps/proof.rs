@@ -17,7 +17,9 @@ use crate::lifecycle::engine::Observed;
 use crate::lifecycle::error::{StepError, chain};
 use crate::plan::{Ca, NodeRole, Role, UserPlan};
 use crate::wait::{Probe, WaitError, wait_for};
-use crate::wire::{Connection, Deadline, Endpoint, Login, TlsAlert, TlsConfig, WireError, WireErrorKind, records};
+use crate::wire::{
+    Connection, Deadline, Endpoint, Login, TlsAlert, TlsConfig, WireError, WireErrorKind, records,
+};
 use crate::zookeeper::ZkError;
 use crate::zookeeper::admin_words;
 
@@ -39,7 +41,8 @@ pub(in crate::lifecycle) async fn logins(world: &mut ClusterWorld) -> Result<Obs
     let mut right = Vec::new();
     for user in &world.cluster.plan.users {
         let (tls, login) = (access.user_tls(user)?, access.login(user)?);
-        right.extend(listeners.iter().map(|listener| (listener.endpoint.clone(), tls.clone(), login.clone())));
+        right
+            .extend(listeners.iter().map(|listener| (listener.endpoint.clone(), tls.clone(), login.clone())));
     }
     let logins = right.len();
     // One look at each user first: the salted password is derived once and then shared.
@@ -58,7 +61,9 @@ pub(in crate::lifecycle) async fn logins(world: &mut ClusterWorld) -> Result<Obs
         zookeeper_refuses(endpoint, &bare_control).await?;
     }
     let refused = listeners.len() + ensemble.len();
-    Ok(Observed::Satisfied(format!("{logins} log-ins accepted, {refused} handshakes without certificate refused")))
+    Ok(Observed::Satisfied(format!(
+        "{logins} log-ins accepted, {refused} handshakes without certificate refused"
+    )))
 }
 
 async fn log_in(endpoint: &Endpoint, tls: &TlsConfig, login: &Login) -> Result<(), StepError> {
@@ -88,9 +93,14 @@ async fn log_in(endpoint: &Endpoint, tls: &TlsConfig, login: &Login) -> Result<(
 /// Only an answer that says "certificate" is a refusal; a closed or silent port proves nothing.
 async fn refused_without_certificate(endpoint: &Endpoint, bare: &TlsConfig) -> Result<(), StepError> {
     match Connection::open_unauthenticated(endpoint, bare, Deadline::after(LOOK)).await {
-        Err(WireError { kind: WireErrorKind::TlsAlert(alert), .. }) if alert.is_about_our_certificate() => Ok(()),
+        Err(WireError { kind: WireErrorKind::TlsAlert(alert), .. }) if alert.is_about_our_certificate() => {
+            Ok(())
+        }
         Err(error) => Err(StepError::Proof {
-            what: format!("{endpoint} did not refuse a handshake without certificate but failed: {}", chain(&error)),
+            what: format!(
+                "{endpoint} did not refuse a handshake without certificate but failed: {}",
+                chain(&error)
+            ),
         }),
         Ok(_) => Err(StepError::Proof {
             what: format!("{endpoint} let somebody without a certificate in: its TLS is not mutual"),
@@ -102,15 +112,22 @@ async fn refused_without_certificate(endpoint: &Endpoint, bare: &TlsConfig) -> R
 /// certificate and nothing else is known: with one, the same port has just answered.
 async fn zookeeper_refuses(endpoint: &Endpoint, bare: &TlsConfig) -> Result<(), StepError> {
     let refused = |error: &WireError| match error.kind {
-        WireErrorKind::TlsAlert(alert) => alert.is_about_our_certificate() || alert == TlsAlert::HandshakeFailure,
+        WireErrorKind::TlsAlert(alert) => {
+            alert.is_about_our_certificate() || alert == TlsAlert::HandshakeFailure
+        }
         _ => false,
     };
     match admin_words::status(endpoint, bare, Deadline::after(LOOK)).await {
         Err(ZkError::Connection(error)) if refused(&error) => Ok(()),
         Err(error) => Err(StepError::Proof {
-            what: format!("{endpoint} did not refuse a handshake without certificate but failed: {}", chain(&error)),
+            what: format!(
+                "{endpoint} did not refuse a handshake without certificate but failed: {}",
+                chain(&error)
+            ),
         }),
-        Ok(_) => Err(StepError::Proof { what: format!("{endpoint} answered somebody without a certificate") }),
+        Ok(_) => {
+            Err(StepError::Proof { what: format!("{endpoint} answered somebody without a certificate") })
+        }
     }
 }
 
@@ -130,7 +147,8 @@ pub(in crate::lifecycle) async fn round_trip(world: &mut ClusterWorld) -> Result
     let value = frame(id, &schema, &event)?;
     let key = Bytes::from(event.key().to_owned());
     let mut writer = leader(world, producer, topic).await?;
-    let offset = records::produce(&mut writer, topic, 0, Some(key), Some(value), Deadline::after(LOOK)).await?;
+    let offset =
+        records::produce(&mut writer, topic, 0, Some(key), Some(value), Deadline::after(LOOK)).await?;
     let mut reader = leader(world, consumer, topic).await?;
     let wait = Duration::from_secs(5);
     let found = records::fetch(&mut reader, topic, 0, offset, wait, Deadline::after(LOOK)).await?;
@@ -139,10 +157,14 @@ pub(in crate::lifecycle) async fn round_trip(world: &mut ClusterWorld) -> Result
         what: format!("the event written at offset {offset} of {topic} could not be read back"),
     })?;
     if decode(value, id, &schema)? != event {
-        return Err(StepError::Proof { what: format!("the event at offset {offset} of {topic} came back changed") });
+        return Err(StepError::Proof {
+            what: format!("the event at offset {offset} of {topic} came back changed"),
+        });
     }
     let brokers = world.cluster.plan.nodes_of(NodeRole::Broker).count();
-    Ok(Observed::Satisfied(format!("{topic} partition 0 offset {offset}, schema {id}, acknowledged by the ISR of {brokers} brokers")))
+    Ok(Observed::Satisfied(format!(
+        "{topic} partition 0 offset {offset}, schema {id}, acknowledged by the ISR of {brokers} brokers"
+    )))
 }
 
 fn record_name() -> &'static str {
@@ -168,7 +190,8 @@ fn frame(id: i32, schema: &Schema, event: &MeteringEvent) -> Result<Bytes, StepE
 }
 
 fn decode(value: &[u8], id: i32, schema: &Schema) -> Result<MeteringEvent, StepError> {
-    let framed = value.split_first_chunk::<5>().filter(|(head, _)| head[0] == 0 && head[1..] == id.to_be_bytes());
+    let framed =
+        value.split_first_chunk::<5>().filter(|(head, _)| head[0] == 0 && head[1..] == id.to_be_bytes());
     let Some((_, mut datum)) = framed else {
         return Err(StepError::Proof { what: "the event came back without its schema's id".to_owned() });
     };

@@ -83,7 +83,9 @@ pub(in crate::lifecycle) async fn observe_schemas(world: &mut ClusterWorld) -> R
     } else if missing.len() == subjects.len() {
         Observed::Absent("no schema is registered".to_owned())
     } else {
-        let lines = missing.iter().map(|subject| format!("{} lacks the schema of {}", subject.subject, subject.record));
+        let lines = missing
+            .iter()
+            .map(|subject| format!("{} lacks the schema of {}", subject.subject, subject.record));
         Observed::Drifted(lines.collect())
     })
 }

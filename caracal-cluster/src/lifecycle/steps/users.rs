@@ -28,12 +28,17 @@ pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Ob
     let mut drifted = Vec::new();
     for user in &world.cluster.plan.users {
         let name = user.name.as_str();
-        let credential = users::scram_credential(&mut zookeeper, name, Mechanism::ScramSha512, deadline).await;
+        let credential =
+            users::scram_credential(&mut zookeeper, name, Mechanism::ScramSha512, deadline).await;
         let password = world.credentials().expect_password(&user.name)?;
         match credential {
             Ok(None) => missing.push(format!("{name} has no credential")),
             Ok(Some(credential)) if credential.iterations() != user.iterations => {
-                drifted.push(format!("{name} has {} iterations, planned are {}", credential.iterations(), user.iterations));
+                drifted.push(format!(
+                    "{name} has {} iterations, planned are {}",
+                    credential.iterations(),
+                    user.iterations
+                ));
             }
             Ok(Some(credential)) => {
                 if !credential.verifies(&password).unwrap_or(false) {

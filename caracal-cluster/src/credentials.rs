@@ -45,7 +45,7 @@ pub enum CredentialsError {
         what: String,
         /// The cause.
         #[source]
-        source: PkiError,
+        source: Box<PkiError>,
     },
     /// Randomness.
     #[error("the operating system gives no randomness for the password of `{user}`")]
@@ -236,7 +236,7 @@ impl<'a> Credentials<'a> {
                 .map(Some)
                 .map_err(|source| CredentialsError::Pki {
                     what: format!("the authority {}", ca.stem()),
-                    source,
+                    source: Box::new(source),
                 }),
         }
     }
@@ -253,9 +253,9 @@ impl<'a> Credentials<'a> {
                 .ok_or_else(|| CredentialsError::Missing { path: path.display().to_string() })
         };
         let (chain, key) = (read(&chain)?, read(&key)?);
-        PrivateKeyPem::parse(&key)
-            .and_then(|key| Issued::from_pem(&chain, &key))
-            .map_err(|source| CredentialsError::Pki { what: format!("the certificate {id}"), source })
+        PrivateKeyPem::parse(&key).and_then(|key| Issued::from_pem(&chain, &key)).map_err(|source| {
+            CredentialsError::Pki { what: format!("the certificate {id}"), source: Box::new(source) }
+        })
     }
 
     /// A user's password; none when it has not been made. One newline at the end does not count.
@@ -323,7 +323,10 @@ impl<'a> Credentials<'a> {
         let validity = Validity::days_from(self.now, self.plan.pki.ca_days);
         let authority =
             CertificateAuthority::create(subject, self.plan.pki.algorithm, validity).map_err(|source| {
-                CredentialsError::Pki { what: format!("the authority {}", ca.stem()), source }
+                CredentialsError::Pki {
+                    what: format!("the authority {}", ca.stem()),
+                    source: Box::new(source),
+                }
             })?;
         // The key first: a certificate without its key would look like somebody's own authority, half there.
         self.dir.write(&self.pki_path(ca.stem(), "key"), authority.key_pem().expose_pem().as_bytes())?;
@@ -336,8 +339,10 @@ impl<'a> Credentials<'a> {
         authority: &CertificateAuthority,
         certificate: &CertificatePlan,
     ) -> Result<Issued, CredentialsError> {
-        let pki =
-            |source| CredentialsError::Pki { what: format!("the certificate {}", certificate.id), source };
+        let pki = |source| CredentialsError::Pki {
+            what: format!("the certificate {}", certificate.id),
+            source: Box::new(source),
+        };
         let ca = self.inspect(certificate.ca.stem(), authority.certificate_pem())?;
         let mut validity = Validity::days_from(self.now, self.plan.pki.leaf_days);
         validity.not_before = validity.not_before.max(ca.not_before);
@@ -356,7 +361,10 @@ impl<'a> Credentials<'a> {
     }
 
     fn inspect(&self, what: &str, pem: &str) -> Result<CertificateInfo, CredentialsError> {
-        let pki = |source| CredentialsError::Pki { what: format!("the certificate {what}"), source };
+        let pki = |source| CredentialsError::Pki {
+            what: format!("the certificate {what}"),
+            source: Box::new(source),
+        };
         let first = inventory::inspect_pem(pem).map_err(pki)?.into_iter().next();
         first.ok_or_else(|| CredentialsError::Missing {
             path: format!("a certificate in {}", self.pki_path(what, "pem").display()),

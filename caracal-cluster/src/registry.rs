@@ -167,7 +167,8 @@ impl Registry {
                 if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'~') {
                     url.push(char::from(byte));
                 } else {
-                    url.push_str(&format!("%{byte:02X}"));
+                    url.push('%');
+                    url.push_str(&hex::encode_upper([byte]));
                 }
             }
         }

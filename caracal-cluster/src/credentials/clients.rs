@@ -76,8 +76,10 @@ impl<'a> ClientFiles<'a> {
         let ca = self.credentials.authority_pem(Ca::Data)?;
         let password = self.credentials.expect_password(&self.user.name)?;
         let store_password = generate_password(&self.user.name)?;
-        let pki =
-            |source| CredentialsError::Pki { what: format!("the stores of {}", self.user.name), source };
+        let pki = |source| CredentialsError::Pki {
+            what: format!("the stores of {}", self.user.name),
+            source: Box::new(source),
+        };
         let key_store = stores::keystore_pkcs12(self.user.name.as_str(), &issued, &[&ca], &store_password)
             .map_err(pki)?;
         let trust_store =

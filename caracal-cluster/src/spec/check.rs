@@ -47,7 +47,7 @@ impl Findings<'_> {
 fn sizes(spec: &ClusterSpec, found: &mut Findings<'_>) {
     found.range("kafka.brokers", spec.kafka.brokers.into(), 1..=9);
     found.range("kafka.zookeepers", spec.kafka.zookeepers.into(), 1..=7);
-    if spec.kafka.zookeepers % 2 == 0 {
+    if spec.kafka.zookeepers.is_multiple_of(2) {
         let n = spec.kafka.zookeepers;
         found.add(
             "kafka.zookeepers",

@@ -313,3 +313,6 @@ fn port_map(
     }
     Ok(map)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! Which changes of a description kept data survives.
+
+use super::*;
+
+fn refusal(change: impl Fn(&mut ClusterSpec)) -> Option<String> {
+    let spec = ClusterSpec::default();
+    let record = new_record(&spec);
+    let mut wanted = spec;
+    change(&mut wanted);
+    refuse_kept_data(&wanted, &record).err().map(|error| error.to_string())
+}
+
+#[test]
+fn what_kept_data_survives_is_allowed() {
+    assert_eq!(refusal(|_| {}), None);
+    assert_eq!(refusal(|spec| spec.kafka.brokers = 5), None, "more brokers lose nothing");
+    assert_eq!(refusal(|spec| spec.kafka.heap_mib = 1024), None);
+}
+
+#[test]
+fn what_kept_data_does_not_survive_is_refused_with_the_way_out() {
+    let fewer = refusal(|spec| spec.kafka.brokers = 1).unwrap();
+    assert!(fewer.contains("partitions on the last broker") && fewer.contains("down -v"), "{fewer}");
+    let ensemble = refusal(|spec| spec.kafka.zookeepers = 5).unwrap();
+    assert!(ensemble.contains("not resized"), "{ensemble}");
+    let version = refusal(|spec| spec.kafka.version = "3.9.1".to_owned()).unwrap();
+    assert!(version.contains("upgrade"), "{version}");
+}
+
+#[test]
+fn every_cluster_has_an_identity_of_its_own() {
+    let spec = ClusterSpec::default();
+    assert_ne!(new_record(&spec).cluster_id, new_record(&spec).cluster_id);
+}

@@ -8,6 +8,7 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::writer::datum::GenericDatumWriter;
 use bytes::Bytes;
 use caracal_kafka_contract::events::{Event as _, MeteringEvent};
+use futures::future::try_join_all;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::registry;
@@ -45,7 +46,6 @@ pub(in crate::lifecycle) async fn logins(world: &mut ClusterWorld) -> Result<Obs
             .extend(listeners.iter().map(|listener| (listener.endpoint.clone(), tls.clone(), login.clone())));
     }
     let logins = right.len();
-    // One look at each user first: the salted password is derived once and then shared.
     stream::iter(right)
         .map(|(endpoint, tls, login)| async move { log_in(&endpoint, &tls, &login).await })
         .buffer_unordered(PARALLEL)
@@ -53,13 +53,12 @@ pub(in crate::lifecycle) async fn logins(world: &mut ClusterWorld) -> Result<Obs
         .await?;
     let bare_data = access.tls_without_certificate(Ca::Data)?;
     let bare_control = access.tls_without_certificate(Ca::Control)?;
-    for listener in &listeners {
-        refused_without_certificate(&listener.endpoint, &bare_data).await?;
-    }
+    try_join_all(
+        listeners.iter().map(|listener| refused_without_certificate(&listener.endpoint, &bare_data)),
+    )
+    .await?;
     let ensemble = access.zookeepers();
-    for endpoint in &ensemble {
-        zookeeper_refuses(endpoint, &bare_control).await?;
-    }
+    try_join_all(ensemble.iter().map(|endpoint| zookeeper_refuses(endpoint, &bare_control))).await?;
     let refused = listeners.len() + ensemble.len();
     Ok(Observed::Satisfied(format!(
         "{logins} log-ins accepted, {refused} handshakes without certificate refused"

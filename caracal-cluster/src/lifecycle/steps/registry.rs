@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::nodes::{self, await_node};
@@ -92,9 +93,8 @@ pub(in crate::lifecycle) async fn observe_schemas(world: &mut ClusterWorld) -> R
 
 pub(in crate::lifecycle) async fn apply_schemas(world: &mut ClusterWorld) -> Result<Applied, StepError> {
     let registry = client(world)?;
-    for subject in missing_schemas(&registry, &world.cluster.plan.subjects).await? {
-        registry.register(&subject.subject, &subject.schema).await?;
-    }
+    let missing = missing_schemas(&registry, &world.cluster.plan.subjects).await?;
+    try_join_all(missing.iter().map(|subject| registry.register(&subject.subject, &subject.schema))).await?;
     Ok(schema_summary(&world.cluster.plan.subjects).into())
 }
 
@@ -102,13 +102,9 @@ async fn missing_schemas<'a>(
     registry: &Registry,
     subjects: &'a [SubjectPlan],
 ) -> Result<Vec<&'a SubjectPlan>, StepError> {
-    let mut missing = Vec::new();
-    for subject in subjects {
-        if registry.lookup(&subject.subject, &subject.schema).await?.is_none() {
-            missing.push(subject);
-        }
-    }
-    Ok(missing)
+    let lookups = subjects.iter().map(|subject| registry.lookup(&subject.subject, &subject.schema));
+    let found = try_join_all(lookups).await?;
+    Ok(subjects.iter().zip(found).filter(|(_, found)| found.is_none()).map(|(subject, _)| subject).collect())
 }
 
 pub(super) fn client(world: &ClusterWorld) -> Result<Registry, StepError> {

@@ -1,3 +1,2 @@
 //! The command tree that `cargo xtask` and the `caracal` binary share.
 
-pub mod cluster;

@@ -58,7 +58,9 @@ fn every_default_of_the_guide_is_in_every_broker() {
     let plan = planned(&ClusterSpec::default());
     let mut problems = Vec::new();
     let mut brokers = 0;
-    for node in plan.nodes.iter().filter(|node| node.files.iter().any(|f| f.path.ends_with("server.properties"))) {
+    for node in
+        plan.nodes.iter().filter(|node| node.files.iter().any(|f| f.path.ends_with("server.properties")))
+    {
         brokers += 1;
         let file = node.files.iter().find(|file| file.path == "config/server.properties").unwrap();
         let settings: BTreeMap<String, String> = properties::parse(&file.text).into_iter().collect();
@@ -202,7 +204,14 @@ fn users(plan: &ClusterPlan) -> String {
 
 fn acls(plan: &ClusterPlan) -> String {
     lines(plan.acls.iter().map(|rule| {
-        format!("{:<16} {:?} {:?} {} {:?}", rule.user.as_str(), rule.operation, rule.pattern, rule.name, rule.resource)
+        format!(
+            "{:<16} {:?} {:?} {} {:?}",
+            rule.user.as_str(),
+            rule.operation,
+            rule.pattern,
+            rule.name,
+            rule.resource
+        )
     }))
 }
 

@@ -3,7 +3,7 @@
 # other, each waited for. Everything that it needs comes by its environment (xtask/src/bench/up.rs).
 set -euo pipefail
 
-DEADLINE=$((SECONDS + 180))
+DEADLINE=$((SECONDS + 600))
 
 fail() {
     echo "up.sh: $*" >&2

@@ -33,15 +33,12 @@ enum What {
 ///
 /// # Errors
 /// When something could not be measured at all.
-pub(crate) fn run(arguments: &BenchArguments) -> Result<bool> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let document = runtime.block_on(async {
-        match &arguments.what {
-            What::Up(arguments) => up::run(arguments).await,
-            What::Credentials(arguments) => credentials::run(arguments).await,
-            What::Soak(arguments) => soak::run(arguments).await,
-        }
-    })?;
+pub(crate) async fn run(arguments: &BenchArguments) -> Result<bool> {
+    let document = match &arguments.what {
+        What::Up(arguments) => up::run(arguments).await,
+        What::Credentials(arguments) => credentials::run(arguments).await,
+        What::Soak(arguments) => soak::run(arguments).await,
+    }?;
     println!("{}", serde_json::to_string_pretty(&document)?);
     Ok(document["ok"] == true)
 }

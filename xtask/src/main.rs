@@ -1,7 +1,7 @@
 //! The contributor's command line: `cargo xtask ...`.
 //!
-//! It holds no logic that a library could own: clusters belong to `caracal-cluster`. What is here runs
-//! cargo and compares us with scripts.
+//! It holds no logic that a library could own: clusters belong to `caracal-cluster`, whose command tree is
+//! taken whole. What is here runs cargo and compares us with scripts.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
 
@@ -13,11 +13,12 @@ mod tally;
 
 use std::process::ExitCode;
 
+use caracal_cluster::cli;
 use clap::{Parser, Subcommand};
 
-/// Caracal's secured Kafka: clusters, tests, benchmarks.
+/// Works on this repository and on its secured Kafka clusters
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Xtask,
@@ -25,6 +26,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Xtask {
+    #[command(flatten)]
+    Cluster(cli::Command),
     /// Run every check and every test, the live suite on a real cluster included
     Test(checks::TestArguments),
     /// Run what CI runs: `test`, then every feature alone, then whether the golden files are committed
@@ -40,14 +43,16 @@ enum Xtask {
     BenchStep(bench::step::StepArguments),
 }
 
-fn main() -> ExitCode {
+#[tokio::main]
+async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Xtask::Cluster(command) => return cli::run(command).await,
         Xtask::Test(arguments) => checks::test(&arguments),
         Xtask::Ci => checks::ci(),
         Xtask::Tidy => checks::tidy(),
         Xtask::Golden(arguments) => checks::golden(&arguments),
-        Xtask::Bench(arguments) => bench::run(&arguments),
-        Xtask::BenchStep(arguments) => bench::step::run(&arguments),
+        Xtask::Bench(arguments) => bench::run(&arguments).await,
+        Xtask::BenchStep(arguments) => bench::step::run(&arguments).await,
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

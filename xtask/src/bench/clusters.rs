@@ -4,10 +4,11 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use caracal_cluster::dir::StateRoot;
+use caracal_cluster::dir::{DirLock, StateRoot};
 use caracal_cluster::distribution::{self, Artifact};
 use caracal_cluster::lifecycle::engine::{self, Reporter, Step};
-use caracal_cluster::lifecycle::{Cluster, ClusterWorld, chain, down};
+use caracal_cluster::lifecycle::commands::{self, Selection};
+use caracal_cluster::lifecycle::{Cluster, ClusterWorld, chain};
 use caracal_cluster::names::ClusterName;
 use caracal_cluster::ports;
 use caracal_cluster::runtime::process;
@@ -34,12 +35,24 @@ pub(super) fn name(text: &str) -> Result<ClusterName> {
     Ok(text.parse()?)
 }
 
-/// A cluster that is about to be made or is there, with leased ports.
+/// A cluster that is about to be made or is there, with leased ports, and the lock that holds it.
 ///
 /// # Errors
 /// When it cannot be resolved.
-pub(super) fn cluster(name: &ClusterName) -> Result<Cluster> {
-    Cluster::for_change(&state()?, Some(name), None).map_err(|error| anyhow!(chain(&error)))
+pub(super) fn hold(name: &ClusterName) -> Result<(Cluster, DirLock)> {
+    Cluster::for_change(&state()?, Some(name), None, "bench").map_err(|error| anyhow!(chain(&error)))
+}
+
+/// A cluster as it is; none when it was never made.
+///
+/// # Errors
+/// When it cannot be resolved.
+pub(super) fn look(name: &ClusterName) -> Result<Option<Cluster>> {
+    let root = state()?;
+    if !root.cluster(name).exists() {
+        return Ok(None);
+    }
+    Cluster::for_looking(&root, Some(name), None).map(Some).map_err(|error| anyhow!(chain(&error)))
 }
 
 /// Carries out some steps of `up` here, silently.
@@ -47,7 +60,7 @@ pub(super) fn cluster(name: &ClusterName) -> Result<Cluster> {
 /// # Errors
 /// When one fails.
 pub(super) async fn steps(name: &ClusterName, steps: &[Step]) -> Result<Cluster> {
-    let cluster = cluster(name)?;
+    let (cluster, _lock) = hold(name)?;
     let mut world = ClusterWorld::new(cluster.clone(), Reporter::silent());
     engine::run(&mut world, steps, &Reporter::silent(), std::future::pending())
         .await
@@ -61,16 +74,13 @@ pub(super) async fn steps(name: &ClusterName, steps: &[Step]) -> Result<Cluster>
 /// When a node cannot be stopped or something cannot be deleted.
 pub(super) async fn remove(name: &ClusterName) -> Result<()> {
     let root = state()?;
-    if !root.cluster(name).exists() {
-        return Ok(());
+    if root.cluster(name).exists() {
+        let selection = Selection::named(root, Some(name.clone()));
+        commands::down(&selection, true, &|_| {}, std::future::pending())
+            .await
+            .map_err(|error| anyhow!(chain(&error)))?;
     }
-    let cluster = cluster(name)?;
-    let lock = cluster.dir.lock("bench")?;
-    let stopped = down::stop(&cluster, &|_| {}).await;
-    if let Some(failed) = stopped.iter().find_map(|report| report.error.as_ref()) {
-        return Err(anyhow!("{name} could not be stopped: {failed}"));
-    }
-    down::delete(&cluster, lock).map_err(|error| anyhow!(chain(&error)))
+    Ok(())
 }
 
 /// What a removed cluster has left behind, which must be nothing.
@@ -101,7 +111,7 @@ pub(super) fn traces(cluster: &Cluster) -> Result<Vec<String>> {
 /// When it cannot be started.
 pub(super) fn up(name: &ClusterName) -> Result<Child> {
     let mut command = shell::program(std::env::current_exe()?)?;
-    command.args(["bench-step", "up", "--name", name.as_str()]);
+    command.args(["cluster", "up", "--name", name.as_str()]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
     command.spawn().context("xtask cannot be started")
 }

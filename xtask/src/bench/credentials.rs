@@ -28,10 +28,11 @@ pub(super) async fn run(arguments: &CredentialsArguments) -> Result<Value> {
     clusters::remove(&name).await?;
     let (mut work, mut process, mut script) = (Times::default(), Times::default(), Times::default());
     for _ in 0..arguments.pairs {
-        let cluster = clusters::cluster(&name)?;
+        let (cluster, lock) = clusters::hold(&name)?;
         let started = Instant::now();
         step::credentials(&cluster)?;
         work.push(started.elapsed());
+        drop(lock);
         clusters::remove(&name).await?;
 
         let mut ours = shell::program(std::env::current_exe()?)?;

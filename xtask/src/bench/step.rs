@@ -29,28 +29,25 @@ enum Stage {
     AclsTopics,
     /// The registry has replayed, schemas, one event there and back
     RoundTrip,
-    /// Everything
-    Up,
 }
 
 /// Carries out one stage. Returns true.
 ///
 /// # Errors
 /// When it fails.
-pub(crate) fn run(arguments: &StepArguments) -> Result<bool> {
+pub(crate) async fn run(arguments: &StepArguments) -> Result<bool> {
     let name = clusters::name(&arguments.name)?;
     let steps: &[Step] = match arguments.stage {
         Stage::Credentials => {
-            credentials(&clusters::cluster(&name)?)?;
+            let (cluster, _lock) = clusters::hold(&name)?;
+            credentials(&cluster)?;
             return Ok(true);
         }
         Stage::Users => &[Step::Users],
         Stage::AclsTopics => &[Step::Acls, Step::Topics],
         Stage::RoundTrip => &[Step::RegistryReady, Step::Schemas, Step::RoundTrip],
-        Stage::Up => &Step::ALL,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(clusters::steps(&name, steps))?;
+    clusters::steps(&name, steps).await?;
     Ok(true)
 }
 

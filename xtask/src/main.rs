@@ -1,19 +1,65 @@
-//! The contributor's command line: `cargo xtask cluster up`, and so on.
+//! The contributor's command line: `cargo xtask ...`.
+//!
+//! It holds no logic that a library could own: clusters belong to `caracal-cluster`, whose command tree is
+//! taken whole. What is here runs cargo and compares us with scripts.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+
+mod bench;
+mod checks;
+mod prerequisites;
+mod shell;
+mod tally;
 
 use std::process::ExitCode;
 
 use caracal_cluster::cli;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// Works on this repository and on its secured Kafka clusters
-#[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
-struct Cli {
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
+struct Arguments {
     #[command(subcommand)]
-    command: cli::Command,
+    command: Xtask,
+}
+
+#[derive(Debug, Subcommand)]
+enum Xtask {
+    #[command(flatten)]
+    Cluster(cli::Command),
+    /// Run every check and every test, the live suite on a real cluster included
+    Test(checks::TestArguments),
+    /// Run what CI runs: `test`, then every feature alone, then whether the golden files are committed
+    Ci,
+    /// Check the repository's own rules
+    Tidy,
+    /// Compare the golden files with what is rendered now, or write them anew
+    Golden(checks::GoldenArguments),
+    /// Measure us against scripts doing the same; prints one JSON document
+    Bench(bench::BenchArguments),
+    /// One stage of a start, for the script that `bench up` compares with
+    #[command(hide = true)]
+    BenchStep(bench::step::StepArguments),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    cli::run(Cli::parse().command).await
+    let done = match Arguments::parse().command {
+        Xtask::Cluster(command) => return cli::run(command).await,
+        Xtask::Test(arguments) => checks::test(&arguments),
+        Xtask::Ci => checks::ci(),
+        Xtask::Tidy => checks::tidy(),
+        Xtask::Golden(arguments) => checks::golden(&arguments),
+        Xtask::Bench(arguments) => bench::run(&arguments).await,
+        Xtask::BenchStep(arguments) => bench::step::run(&arguments).await,
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

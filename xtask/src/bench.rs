@@ -1,0 +1,44 @@
+//! Benchmarks: us against a script doing the same, in turns within one run, as one JSON document.
+//!
+//! Only the ratio counts: figures of two machines, or of one machine at two times, are not comparable.
+
+mod clusters;
+mod credentials;
+mod figures;
+mod soak;
+pub(crate) mod step;
+mod up;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+/// What `cargo xtask bench` measures.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// A cold start of the whole cluster against a script that starts the same nodes stage by stage
+    Up(up::UpArguments),
+    /// Certificates, stores and SCRAM users against openssl and keytool
+    Credentials(credentials::CredentialsArguments),
+    /// Many cold starts in a row, then starts that are killed; nothing may be left behind
+    Soak(soak::SoakArguments),
+}
+
+/// Runs one benchmark and prints its document. Returns whether it keeps its bound.
+///
+/// # Errors
+/// When something could not be measured at all.
+pub(crate) async fn run(arguments: &BenchArguments) -> Result<bool> {
+    let document = match &arguments.what {
+        What::Up(arguments) => up::run(arguments).await,
+        What::Credentials(arguments) => credentials::run(arguments).await,
+        What::Soak(arguments) => soak::run(arguments).await,
+    }?;
+    println!("{}", serde_json::to_string_pretty(&document)?);
+    Ok(document["ok"] == true)
+}

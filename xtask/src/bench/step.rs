@@ -1,0 +1,74 @@
+//! One stage of a start, as a command: what the script of `bench up` cannot do itself in reasonable time.
+
+use anyhow::Result;
+use caracal_cluster::credentials::{ClientFiles, Credentials, NodeFiles};
+use caracal_cluster::lifecycle::Cluster;
+use caracal_cluster::lifecycle::engine::Step;
+use caracal_scram::{Iterations, Mechanism, ScramCredential};
+use clap::{Args, ValueEnum};
+
+use super::clusters;
+
+/// What `bench-step` does.
+#[derive(Debug, Args)]
+pub(crate) struct StepArguments {
+    #[arg(value_enum)]
+    stage: Stage,
+    /// The cluster
+    #[arg(long)]
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Stage {
+    /// Credentials of nodes and clients, and SCRAM credentials of every user
+    Credentials,
+    /// SCRAM users in ZooKeeper
+    Users,
+    /// Access rules and topics
+    AclsTopics,
+    /// The registry has replayed, schemas, one event there and back
+    RoundTrip,
+}
+
+/// Carries out one stage. Returns true.
+///
+/// # Errors
+/// When it fails.
+pub(crate) async fn run(arguments: &StepArguments) -> Result<bool> {
+    let name = clusters::name(&arguments.name)?;
+    let steps: &[Step] = match arguments.stage {
+        Stage::Credentials => {
+            let (cluster, _lock) = clusters::hold(&name)?;
+            credentials(&cluster)?;
+            return Ok(true);
+        }
+        Stage::Users => &[Step::Users],
+        Stage::AclsTopics => &[Step::Acls, Step::Topics],
+        Stage::RoundTrip => &[Step::RegistryReady, Step::Schemas, Step::RoundTrip],
+    };
+    clusters::steps(&name, steps).await?;
+    Ok(true)
+}
+
+/// Step 1 of the guide, whole: authorities, certificates, stores, passwords, the files of every node and
+/// client, and every user's SCRAM credential.
+///
+/// # Errors
+/// When something cannot be made.
+pub(super) fn credentials(cluster: &Cluster) -> Result<()> {
+    let credentials = Credentials::new(&cluster.dir, &cluster.plan, clusters::now());
+    credentials.apply()?;
+    for node in &cluster.plan.nodes {
+        NodeFiles::new(&credentials, node).write()?;
+    }
+    for user in &cluster.plan.users {
+        if let Some(client) = ClientFiles::new(&credentials, user) {
+            client.write()?;
+        }
+        let password = credentials.expect_password(&user.name)?;
+        let iterations = Iterations::new(user.iterations)?;
+        std::hint::black_box(ScramCredential::derive(Mechanism::ScramSha512, &password, iterations)?);
+    }
+    Ok(())
+}

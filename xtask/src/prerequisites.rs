@@ -1,0 +1,81 @@
+//! What the tests need of a machine, looked at before anything is built.
+
+use crate::shell::which;
+
+/// A program, what needs it, and the Debian package that brings it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prerequisite {
+    program: &'static str,
+    needed_for: &'static str,
+    package: &'static str,
+}
+
+const fn needs(program: &'static str, needed_for: &'static str, package: &'static str) -> Prerequisite {
+    Prerequisite { program, needed_for, package }
+}
+
+/// What every test run needs.
+pub(crate) const UNIT: &[Prerequisite] = &[
+    needs("cc", "ring and librdkafka are partly C", "gcc libc6-dev"),
+    needs("c++", "librdkafka is partly C++", "g++"),
+    needs("make", "librdkafka's build", "make"),
+    needs("perl", "librdkafka's OpenSSL is built from its sources", "perl"),
+    needs("openssl", "a judge of certificates", "openssl"),
+    needs("java", "a judge of certificates and passwords", "default-jdk-headless"),
+    needs("javac", "a judge of certificates and passwords", "default-jdk-headless"),
+    needs("keytool", "a judge of key stores", "default-jdk-headless"),
+    needs("mvn", "Kafka's own classes as a judge of passwords", "maven"),
+];
+
+/// What the live suite needs besides.
+pub(crate) const LIVE: &[Prerequisite] = &[
+    needs("java", "the nodes and the JDK as a judge", "default-jdk-headless"),
+    needs("keytool", "the JDK as a judge", "default-jdk-headless"),
+    needs("mvn", "Kafka, ZooKeeper and the registry are fetched by it", "maven"),
+    needs("kcat", "a client that is neither Java nor Rust", "kcat"),
+    needs("openssl", "a judge of every listener", "openssl"),
+    needs("python3", "a client in Python; and a Java, where none is 21 or newer", "python3 python3-pip python3-venv"),
+    needs("unshare", "a machine without network", "util-linux"),
+];
+
+/// Says what is missing and how to get it; none when nothing is.
+pub(crate) fn missing(wanted: &[Prerequisite], has: impl Fn(&str) -> bool) -> Option<String> {
+    let missing: Vec<&Prerequisite> = wanted.iter().filter(|one| !has(one.program)).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let lines: Vec<String> =
+        missing.iter().map(|one| format!("  - {}: {}", one.program, one.needed_for)).collect();
+    let mut packages: Vec<&str> = missing.iter().map(|one| one.package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    Some(format!(
+        "programs that the tests need are not on the PATH:\n{}\non Debian or Ubuntu: apt-get install {}",
+        lines.join("\n"),
+        packages.join(" ")
+    ))
+}
+
+/// Fails when something is missing on this machine.
+///
+/// # Errors
+/// What is missing and how to get it.
+pub(crate) fn check(wanted: &[Prerequisite]) -> anyhow::Result<()> {
+    match missing(wanted, |program| which(program).is_some()) {
+        None => Ok(()),
+        Some(text) => Err(anyhow::anyhow!(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_its_package() {
+        let text = missing(UNIT, |program| program != "javac" && program != "keytool").unwrap();
+        assert!(text.contains("- javac: ") && text.contains("- keytool: "), "{text}");
+        assert!(text.ends_with("apt-get install default-jdk-headless"), "{text}");
+        assert_eq!(missing(LIVE, |_| true), None);
+    }
+}

@@ -382,6 +382,18 @@ impl ClusterDir {
             }
             _ => {}
         }
+        self.remove_folders(lock);
+        Ok(())
+    }
+
+    /// Removes what an attempt that was refused has left: the folders that are empty, and the lock's file.
+    pub(crate) fn remove_if_empty(&self, lock: DirLock) {
+        // Fails, rightly, when something of the user's is in the folder.
+        let _ = std::fs::remove_dir(self.path());
+        self.remove_folders(lock);
+    }
+
+    fn remove_folders(&self, lock: DirLock) {
         lock.remove();
         // Each of these fails, rightly, when something else is in the folder.
         let _ = std::fs::remove_dir(self.root.join("clusters"));
@@ -392,7 +404,6 @@ impl ClusterDir {
             let _ = std::fs::remove_file(self.root.join(".gitignore"));
             let _ = std::fs::remove_dir(&self.root);
         }
-        Ok(())
     }
 }
 

@@ -1,3 +1,37 @@
 //! The command tree that `cargo xtask` and the `caracal` binary share.
+//!
+//! Here are arguments and rendering only; what a command does is [`crate::lifecycle::commands`]. Every
+//! command that reports takes `--json` and then prints one document (shapes in [`json`]); its exit code
+//! is one of [`exit`]'s.
+//!
+//! ```
+//! use caracal_cluster::cli::Command;
+//! use clap::{CommandFactory as _, Parser};
+//!
+//! #[derive(Parser)]
+//! struct Cli {
+//!     #[command(subcommand)]
+//!     command: Command,
+//! }
+//! Cli::command().debug_assert();
+//! assert!(Cli::try_parse_from(["cli", "cluster", "up", "--name", "mine"]).is_ok());
+//! ```
 
-pub mod cluster;
+mod args;
+pub mod exit;
+pub mod json;
+mod output;
+mod run;
+mod signal;
+mod summary;
+mod tables;
+mod ticks;
+
+pub use self::args::{
+    ClusterCommand, ColorChoice, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting,
+    RuntimeChoice, StartArgs, StopArgs, Target, UpArgs,
+};
+pub use self::run::run;
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use crate::dir::{ClusterDir, ClusterRecord, DirError, STATE_FORMAT, StateRoot};
+use crate::dir::{ClusterDir, ClusterRecord, DirError, DirLock, STATE_FORMAT, StateRoot};
 use crate::distribution::{Artifact, Cache, InstallError};
 use crate::names::ClusterName;
+use crate::plan::check::Severity;
 use crate::plan::{self, ClusterPlan, NodePlan, PlanError, PlanInputs, PortKey};
 use crate::ports::{self, LeaseError, LeaseOwner};
 use crate::runtime::{NativeRuntime, Runtime};
@@ -66,6 +67,14 @@ pub enum ClusterError {
         /// Why that cannot be, and what to do.
         why: &'static str,
     },
+    /// The plan breaks a promise of this tool; nothing was written.
+    #[error("the plan of cluster `{cluster}` is refused, and nothing was changed:{}", listed(problems))]
+    Refused {
+        /// The cluster.
+        cluster: String,
+        /// Each finding with its consequence.
+        problems: Vec<String>,
+    },
     /// The file of the description cannot be read.
     #[error("the cluster description {path} cannot be read")]
     SpecFile {
@@ -92,6 +101,8 @@ pub struct Cluster {
     pub cache: Cache,
     /// Whether it had been made before.
     pub existed: bool,
+    /// Whether every port is the guide's or leased; a plan that was only looked at may hold stand-ins.
+    pub ports_known: bool,
 }
 
 /// How ports that are not known yet are treated.
@@ -104,16 +115,34 @@ pub(crate) enum Ports {
 }
 
 impl Cluster {
-    /// Resolves a cluster that is about to be made or changed; leases its ports.
+    /// Takes a cluster for a change and resolves it: the lock comes before anything is written.
+    ///
+    /// Its description is replaced only when the plan that follows from it has passed every check. An
+    /// attempt that is refused leaves nothing behind.
     ///
     /// # Errors
-    /// [`ClusterError`].
+    /// [`ClusterError`]; [`DirError::Locked`] names who changes the cluster at this moment.
     pub fn for_change(
         root: &StateRoot,
         name: Option<&ClusterName>,
         spec_file: Option<&Path>,
-    ) -> Result<Self, ClusterError> {
-        Self::resolve(root, name, spec_file, Ports::Lease)
+        command: &str,
+    ) -> Result<(Self, DirLock), ClusterError> {
+        let named = spec_file.map(|_| read_spec(root, name, spec_file)).transpose()?;
+        let wanted = named.map_or_else(|| wanted_name(name), |spec| spec.name);
+        let dir = root.cluster(&wanted);
+        let lock = dir.lock(command)?;
+        let existed = dir.record().exists();
+        match Self::prepare(root, &wanted, spec_file) {
+            Ok(cluster) => Ok((cluster, lock)),
+            Err(error) => {
+                if !existed {
+                    forget(&dir);
+                    dir.remove_if_empty(lock);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Resolves a cluster without changing anything.
@@ -125,7 +154,10 @@ impl Cluster {
         name: Option<&ClusterName>,
         spec_file: Option<&Path>,
     ) -> Result<Self, ClusterError> {
-        Self::resolve(root, name, spec_file, Ports::Look)
+        let spec = read_spec(root, name, spec_file)?;
+        let dir = root.cluster(&spec.name);
+        let (record, existed) = record_of(&spec, &dir)?;
+        Self::resolve(spec, dir, record, existed, Ports::Look)
     }
 
     /// Resolves a cluster that has been made.
@@ -133,41 +165,63 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::Unknown`] names the clusters that are there.
     pub fn existing(root: &StateRoot, name: Option<&ClusterName>) -> Result<Self, ClusterError> {
-        let wanted = name.cloned().unwrap_or_else(|| ClusterSpec::default().name);
-        if !root.cluster(&wanted).record().exists() {
-            let known: Vec<String> = root.clusters().iter().map(ToString::to_string).collect();
-            return Err(ClusterError::Unknown {
-                known: if known.is_empty() { String::new() } else { format!(" (there is: {})", known.join(", ")) },
-                flag: if wanted.as_str() == DEFAULT_CLUSTER { String::new() } else { format!(" --name {wanted}") },
-                name: wanted.to_string(),
-            });
+        let wanted = Self::expect_made(root, name)?;
+        Self::for_looking(root, Some(&wanted), None)
+    }
+
+    /// The name of a cluster that has been made.
+    ///
+    /// # Errors
+    /// [`ClusterError::Unknown`] names the clusters that are there.
+    pub fn expect_made(root: &StateRoot, name: Option<&ClusterName>) -> Result<ClusterName, ClusterError> {
+        let wanted = wanted_name(name);
+        if root.cluster(&wanted).record().exists() { Ok(wanted) } else { Err(Self::unknown(root, &wanted)) }
+    }
+
+    /// The error for a cluster that is not here.
+    pub(crate) fn unknown(root: &StateRoot, wanted: &ClusterName) -> ClusterError {
+        let known: Vec<String> = root.clusters().iter().map(ToString::to_string).collect();
+        ClusterError::Unknown {
+            known: if known.is_empty() { String::new() } else { format!(" (there is: {})", known.join(", ")) },
+            flag: if wanted.as_str() == DEFAULT_CLUSTER { String::new() } else { format!(" --name {wanted}") },
+            name: wanted.to_string(),
         }
-        Self::resolve(root, Some(&wanted), None, Ports::Look)
+    }
+
+    /// Resolves a cluster under its lock, leases its ports, checks the plan, and only then keeps the description.
+    fn prepare(root: &StateRoot, name: &ClusterName, spec_file: Option<&Path>) -> Result<Self, ClusterError> {
+        let spec = read_spec(root, Some(name), spec_file)?;
+        let dir = root.cluster(name);
+        let (record, existed) = record_of(&spec, &dir)?;
+        dir.create()?;
+        if !existed {
+            // Before the leases: whoever finds a lease must find the cluster that it belongs to.
+            dir.write_json(&dir.record(), &record)?;
+        }
+        let cluster = Self::resolve(spec, dir, record, existed, Ports::Lease)?;
+        let problems: Vec<String> = plan::check::check(&cluster.plan)
+            .into_iter()
+            .filter(|note| note.severity == Severity::Error)
+            .map(|note| format!("{}: {}", note.key, note.consequence))
+            .collect();
+        if !problems.is_empty() {
+            return Err(ClusterError::Refused { cluster: name.to_string(), problems });
+        }
+        cluster.dir.write(&cluster.dir.spec(), cluster.spec.to_toml().as_bytes())?;
+        Ok(cluster)
     }
 
     fn resolve(
-        root: &StateRoot,
-        name: Option<&ClusterName>,
-        spec_file: Option<&Path>,
+        spec: ClusterSpec,
+        dir: ClusterDir,
+        record: ClusterRecord,
+        existed: bool,
         ports: Ports,
     ) -> Result<Self, ClusterError> {
-        let spec = read_spec(root, name, spec_file)?;
-        let dir = root.cluster(&spec.name);
-        let known = dir.read_record()?;
-        if let Some(known) = &known {
-            refuse_kept_data(&spec, known)?;
-        }
-        let existed = known.is_some();
-        let record = known.unwrap_or_else(|| new_record(&spec));
-        if ports == Ports::Lease {
-            dir.create()?;
-            dir.write_json(&dir.record(), &record)?;
-            dir.write(&dir.spec(), spec.to_toml().as_bytes())?;
-        }
         let cache = Cache::discover()?;
-        let map = port_map(&spec, &dir, &record, &cache, ports)?;
+        let (map, ports_known) = port_map(&spec, &dir, &record, &cache, ports)?;
         let plan = plan::plan(&spec, &inputs(&spec, &dir, &cache, map))?;
-        Ok(Self { dir, spec, record, plan, cache, existed })
+        Ok(Self { dir, spec, record, plan, cache, existed, ports_known })
     }
 
     /// The runtime of its nodes.
@@ -177,8 +231,18 @@ impl Cluster {
 
     /// The plan that was last carried out wholly; none when there is none or it cannot be read any more.
     pub fn last_plan(&self) -> Option<ClusterPlan> {
-        let text = self.dir.read_text(&self.dir.plan()).ok()??;
-        serde_json::from_str(&text).ok()
+        last_plan(&self.dir)
+    }
+
+    /// Remembers that the plan was carried out wholly, and on how many nodes data may lie from now on.
+    ///
+    /// # Errors
+    /// [`ClusterError::Dir`].
+    pub fn remember_carried_out(&mut self) -> Result<(), ClusterError> {
+        self.dir.write_json(&self.dir.plan(), &self.plan)?;
+        self.record.brokers = self.record.brokers.max(self.spec.kafka.brokers);
+        self.dir.write_json(&self.dir.record(), &self.record)?;
+        Ok(())
     }
 
     /// Every node in the order of stopping: who depends on others goes first.
@@ -193,6 +257,40 @@ impl Cluster {
     pub fn release_ports(&self) -> Result<(), ClusterError> {
         Ok(ports::release_all(&ports::lease_dir(self.cache.root()), &self.record.cluster_id)?)
     }
+}
+
+/// The name that was given, or the default cluster's.
+pub(crate) fn wanted_name(name: Option<&ClusterName>) -> ClusterName {
+    name.cloned().unwrap_or_else(|| ClusterSpec::default().name)
+}
+
+/// The plan that was last carried out wholly in a directory.
+pub(crate) fn last_plan(dir: &ClusterDir) -> Option<ClusterPlan> {
+    let text = dir.read_text(&dir.plan()).ok()??;
+    serde_json::from_str(&text).ok()
+}
+
+/// The record of a cluster, or a new one for a cluster that was never made.
+fn record_of(spec: &ClusterSpec, dir: &ClusterDir) -> Result<(ClusterRecord, bool), ClusterError> {
+    Ok(match dir.read_record()? {
+        Some(known) => {
+            refuse_kept_data(spec, &known)?;
+            (known, true)
+        }
+        None => (new_record(spec), false),
+    })
+}
+
+/// Takes back what a refused first attempt wrote: leases and record.
+fn forget(dir: &ClusterDir) {
+    if let (Ok(Some(record)), Ok(cache)) = (dir.read_record(), Cache::discover()) {
+        let _ = ports::release_all(&ports::lease_dir(cache.root()), &record.cluster_id);
+    }
+    let _ = std::fs::remove_file(dir.record());
+}
+
+fn listed(problems: &[String]) -> String {
+    problems.iter().map(|problem| format!("\n  - {problem}")).collect()
 }
 
 fn read_spec(
@@ -214,7 +312,7 @@ fn read_spec(
             _ => Ok(spec),
         };
     }
-    let wanted = name.cloned().unwrap_or_else(|| ClusterSpec::default().name);
+    let wanted = wanted_name(name);
     let dir = root.cluster(&wanted);
     match dir.read_text(&dir.spec())? {
         Some(text) => Ok(ClusterSpec::parse(&text, &dir.spec().display().to_string())?),
@@ -274,29 +372,38 @@ fn inputs(spec: &ClusterSpec, dir: &ClusterDir, cache: &Cache, ports: BTreeMap<P
     }
 }
 
+/// A port for every listener, and whether all of them are certain.
 fn port_map(
     spec: &ClusterSpec,
     dir: &ClusterDir,
     record: &ClusterRecord,
     cache: &Cache,
     mode: Ports,
-) -> Result<BTreeMap<PortKey, u16>, ClusterError> {
+) -> Result<(BTreeMap<PortKey, u16>, bool), ClusterError> {
     if spec.port_mode() == PortMode::Guide {
-        return Ok(plan::guide_ports(spec));
+        return Ok((plan::guide_ports(spec), true));
     }
     let leases = ports::lease_dir(cache.root());
     let owner = LeaseOwner { cluster_id: record.cluster_id.clone(), state_dir: dir.path() };
     let held = ports::leases(&leases)?;
+    let last = (mode == Ports::Look).then(|| last_plan(dir)).flatten();
     let mut map = BTreeMap::new();
+    let mut certain = true;
     for (at, key) in (0_u16..).zip(plan::port_keys(spec)) {
         let purpose = format!("{} {}", key.0, key.1);
         let known = held.iter().find(|lease| lease.owner == owner && lease.purpose == purpose);
         let port = match (known, mode) {
             (Some(lease), _) => lease.port,
             (None, Ports::Lease) => ports::lease(&leases, &owner, &purpose)?.port,
-            (None, Ports::Look) => 20_000 + at,
+            (None, Ports::Look) => {
+                certain = false;
+                // The port that it had makes a plan that is only looked at differ where it really does.
+                let node = last.as_ref().and_then(|plan| plan.node(key.0.as_str()));
+                let listener = node.and_then(|node| node.listener(&key.1));
+                listener.map_or(20_000 + at, |listener| listener.bind.port())
+            }
         };
         map.insert(key, port);
     }
-    Ok(map)
+    Ok((map, certain))
 }

@@ -28,12 +28,12 @@ pub enum Step {
     Users,
     /// Every broker runs and lets the administrator in.
     Brokers,
+    /// The registry's process.
+    RegistryLaunch,
     /// Access rules.
     Acls,
     /// Topics.
     Topics,
-    /// The registry's process.
-    RegistryLaunch,
     /// Client files of every user.
     Clients,
     /// Every user logs in everywhere, and nobody without a certificate.
@@ -56,9 +56,9 @@ impl Step {
         Self::Ensemble,
         Self::Users,
         Self::Brokers,
+        Self::RegistryLaunch,
         Self::Acls,
         Self::Topics,
-        Self::RegistryLaunch,
         Self::Clients,
         Self::Logins,
         Self::RegistryReady,
@@ -97,9 +97,9 @@ impl Step {
             Self::Ensemble => "users and brokers live in it",
             Self::Users => "brokers log in to each other, so the users must be there before the first one starts",
             Self::Brokers => "rules and topics are made through them",
+            Self::RegistryLaunch => "it boots for seconds before it asks for its topics, while the next steps make them",
             Self::Acls => "the registry may touch its topics only by a rule",
             Self::Topics => "the registry has no right to create its own",
-            Self::RegistryLaunch => "it boots while the next steps run",
             Self::Clients => "the proof reads what clients will read",
             Self::Logins => "a listener that lets the wrong ones in, or the right ones not, must not be called ready",
             Self::RegistryReady => "it answers before it has replayed its journal, and then with an empty list",

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod cluster;
+pub mod commands;
 pub mod down;
 pub mod engine;
 mod error;

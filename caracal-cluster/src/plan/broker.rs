@@ -75,7 +75,10 @@ fn server_properties(context: &Context<'_>, id: u16) -> String {
         .set("log.dirs", context.node_path(name, "data"))
         .set("auto.create.topics.enable", false)
         .set("delete.topic.enable", true)
-        .set("group.initial.rebalance.delay.ms", 0);
+        .set("group.initial.rebalance.delay.ms", 0)
+        // The last brokers of a cluster that stops as a whole have nobody to hand their leaderships to;
+        // with the default of 5 s each of the three attempts would be waited out.
+        .set("controlled.shutdown.retry.backoff.ms", 1000);
     if !context.spec.kafka.config.is_empty() {
         p.section("From the cluster description");
         for (key, value) in &context.spec.kafka.config {

@@ -80,7 +80,7 @@ pub(in crate::lifecycle) async fn apply(world: &mut ClusterWorld, role: NodeRole
 }
 
 /// Starts what does not run and restarts, one after the other, what runs with other files.
-pub(in crate::lifecycle) async fn launch(world: &mut ClusterWorld, role: NodeRole) -> Result<Applied, StepError> {
+pub(in crate::lifecycle) async fn launch(world: &ClusterWorld, role: NodeRole) -> Result<Applied, StepError> {
     let mut started = 0;
     for node in world.cluster.plan.nodes_of(role) {
         let running = world.runtime.observe(node).is_running();

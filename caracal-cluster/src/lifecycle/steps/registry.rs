@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::nodes::await_node;
+use super::nodes::{self, await_node};
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Applied, Observed};
 use crate::lifecycle::error::{StepError, chain};
@@ -44,21 +44,34 @@ pub(in crate::lifecycle) async fn observe_ready(world: &mut ClusterWorld) -> Res
 /// Waits until a write comes back: only then has everything before it been replayed.
 pub(in crate::lifecycle) async fn apply_ready(world: &mut ClusterWorld) -> Result<Applied, StepError> {
     let Some(node) = registry_node(world) else { return Ok("none planned".into()) };
-    let registry = client(world)?;
     let wanted = wanted_compatibility(world);
+    match answered_write(world, node, &wanted).await {
+        // It was launched before its topics and rules were made, and on a slow machine asked for them too
+        // early. Now they are there.
+        Err(StepError::NodeDied { .. }) => {
+            nodes::launch(world, NodeRole::SchemaRegistry).await?;
+            answered_write(world, node, &wanted).await?;
+        }
+        other => other?,
+    }
+    if let NodeState::Running { pid, .. } = world.runtime.observe(node) {
+        let proved = Proved { pid, compatibility: wanted };
+        world.cluster.dir.write_json(&proved_path(world, node), &proved)?;
+    }
+    Ok(summary(world).into())
+}
+
+async fn answered_write(world: &ClusterWorld, node: &NodePlan, level: &str) -> Result<(), StepError> {
+    let registry = client(world)?;
     await_node(&world.runtime, node, "an answered write", PATIENCE, || async {
-        match registry.set_compatibility(&wanted).await {
+        match registry.set_compatibility(level).await {
             Ok(()) => Probe::Ready("ready".to_owned()),
             Err(error) if error.is_transient() => Probe::NotYet(chain(&error)),
             Err(error) => Probe::Failed(error.into()),
         }
     })
     .await?;
-    if let NodeState::Running { pid, .. } = world.runtime.observe(node) {
-        let proved = Proved { pid, compatibility: wanted };
-        world.cluster.dir.write_json(&proved_path(world, node), &proved)?;
-    }
-    Ok(summary(world).into())
+    Ok(())
 }
 
 pub(in crate::lifecycle) async fn observe_schemas(world: &mut ClusterWorld) -> Result<Observed, StepError> {

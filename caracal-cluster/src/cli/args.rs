@@ -1,0 +1,300 @@
+//! Arguments and their help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::exit;
+use crate::dir::{DirError, StateRoot};
+use crate::lifecycle::commands::Selection;
+use crate::names::ClusterName;
+
+/// What both binaries understand.
+#[derive(Clone, Debug, Subcommand)]
+#[non_exhaustive]
+pub enum Command {
+    /// Make, start, stop and look at a secured Kafka cluster
+    #[command(subcommand, after_help = exit::HELP)]
+    Cluster(ClusterCommand),
+    /// Make certificates, passwords and client files only; start nothing
+    ///
+    /// Makes the two certificate authorities, every certificate, every password, and the files of every
+    /// client, for the cluster that `cluster up` would start. It needs neither Java nor Docker and starts
+    /// nothing. What is there and fits is left alone; a certificate that was changed by hand or has expired is
+    /// set aside and replaced. A certificate authority of your own is taken when it lies in the cluster's
+    /// `pki` folder (`data-ca.pem` with `data-ca.key`) before.
+    ///
+    /// Example:
+    ///     cargo xtask credentials --name demo
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Credentials(CredentialsArgs),
+}
+
+/// What can be done with a cluster.
+#[derive(Clone, Debug, Subcommand)]
+#[non_exhaustive]
+pub enum ClusterCommand {
+    /// Make the cluster, or bring it back to its description; prove that it works
+    ///
+    /// Brings up 3 ZooKeeper nodes, 3 Kafka brokers and a schema registry with mutual TLS and SCRAM-SHA-512,
+    /// users with least rights, topics and schemas; then proves it: every user logs in on every listener,
+    /// nobody gets in without a certificate, and one Avro event goes through everything.
+    ///
+    /// Changes: the cluster's directory (below `.caracal`, or CARACAL_STATE_DIR), processes of this machine,
+    /// and, the first time, the cache of downloads. What is as described is left alone, so a second `up` is
+    /// quick and one that was interrupted goes on where it stopped. Data and passwords are never replaced.
+    ///
+    /// Examples:
+    ///     cargo xtask cluster up
+    ///     cargo xtask cluster up --name demo              a second cluster, on free ports
+    ///     cargo xtask cluster up --spec cluster.toml      a cluster of your own description
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Up(UpArgs),
+    /// Stop the cluster and give its ports back; with -v delete everything
+    ///
+    /// Stops the registry, the brokers and ZooKeeper, in this order, each within a deadline, and gives leased
+    /// ports back. Data, logs, certificates, passwords and client files stay, and `cluster up` or
+    /// `cluster start` brings all of it back (on other ports, maybe, unless the cluster is named `caracal`).
+    ///
+    /// With -v everything of the cluster is deleted, data included. That cannot be undone, so it asks for the
+    /// cluster's name, or takes --yes. It also removes what an interrupted `up` has left.
+    ///
+    /// Examples:
+    ///     cargo xtask cluster down
+    ///     cargo xtask cluster down --name demo -v --yes
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Down(DownArgs),
+    /// Start a cluster that was made before
+    ///
+    /// Does what `cluster up` does, with the description that the cluster was made from, and fails when there
+    /// is no such cluster. Topics, users and data are as they were.
+    ///
+    /// Example:
+    ///     cargo xtask cluster start --name demo
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Start(StartArgs),
+    /// Stop the nodes; keep everything, ports included
+    ///
+    /// Stops the registry, the brokers and ZooKeeper, in this order. Nothing is deleted, and the ports stay
+    /// leased, so `cluster start` brings the cluster back at the same addresses.
+    ///
+    /// Example:
+    ///     cargo xtask cluster stop --name demo
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Stop(StopArgs),
+    /// Show every node: state, address, process, memory, certificate
+    ///
+    /// Changes nothing. CERT is the number of days until the first of a node's certificates expires. A node
+    /// that runs although the description does not know it any more is shown as `unplanned`; `cluster down`
+    /// ends it too.
+    ///
+    /// Example:
+    ///     cargo xtask cluster ps --name demo
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Ps(LookArgs),
+    /// Show every cluster of this workspace
+    ///
+    /// Changes nothing. Lists the clusters in the state directory with their versions and how many of their
+    /// nodes run.
+    ///
+    /// Example:
+    ///     cargo xtask cluster list
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    List(ListArgs),
+    /// Show what `up` would do, and what differs from what is
+    ///
+    /// Changes nothing. Looks at every step of `up` and says whether it is done, differs, or is missing; a step
+    /// that stands on something which does not run is `waiting`. Rendered files that would change are shown as
+    /// a line difference. No secret is shown: rendered files only name where secrets lie.
+    ///
+    /// Examples:
+    ///     cargo xtask cluster plan --spec cluster.toml
+    ///     cargo xtask cluster plan --exit-code            exits with 11 when anything differs
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Plan(PlanArgs),
+}
+
+/// Which cluster.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Target {
+    /// The cluster's name [default: caracal]; only `caracal` uses the well-known ports
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<ClusterName>,
+    /// Where clusters are kept [default: $CARACAL_STATE_DIR, else .caracal]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+impl Target {
+    /// The state root.
+    ///
+    /// # Errors
+    /// When the current folder cannot be told.
+    pub fn root(&self) -> Result<StateRoot, DirError> {
+        match &self.state_dir {
+            Some(path) => StateRoot::at(path),
+            None => StateRoot::from_environment(),
+        }
+    }
+
+    pub(super) fn selection(&self, spec_file: Option<PathBuf>) -> Result<Selection, DirError> {
+        Ok(Selection { root: self.root()?, name: self.name.clone(), spec_file })
+    }
+}
+
+/// How it is shown.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Reporting {
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Colour the text; `auto` does on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: ColorChoice,
+}
+
+/// When text is coloured.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+#[non_exhaustive]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Where nodes run.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+#[non_exhaustive]
+pub enum RuntimeChoice {
+    /// The best one that this machine has; says which and why.
+    #[default]
+    Auto,
+    /// Processes of this machine; needs Java.
+    Native,
+}
+
+/// Arguments of `cluster up`.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct UpArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+    /// A description of the cluster; unset keys have the default's values
+    #[arg(long, value_name = "FILE")]
+    pub spec: Option<PathBuf>,
+    /// Where the nodes run
+    #[arg(long, value_enum, default_value_t)]
+    pub runtime: RuntimeChoice,
+    /// How it is shown.
+    #[command(flatten)]
+    pub reporting: Reporting,
+}
+
+/// Arguments of `cluster start`.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct StartArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+    /// How it is shown.
+    #[command(flatten)]
+    pub reporting: Reporting,
+}
+
+/// Arguments of `cluster stop`.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct StopArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+    /// How it is shown.
+    #[command(flatten)]
+    pub reporting: Reporting,
+}
+
+/// Arguments of `cluster down`.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct DownArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+    /// Delete everything of the cluster: topics' data, certificates, passwords, logs
+    #[arg(short = 'v', long)]
+    pub volumes: bool,
+    /// Do not ask before deleting
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+    /// How it is shown.
+    #[command(flatten)]
+    pub reporting: Reporting,
+}
+
+/// Arguments of `cluster ps`.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct LookArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+    /// How it is shown.
+    #[command(flatten)]
+    pub reporting: Reporting,
+}
+
+/// Arguments of `cluster list`.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ListArgs {
+    /// Where clusters are kept [default: $CARACAL_STATE_DIR, else .caracal]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// How it is shown.
+    #[command(flatten)]
+    pub reporting: Reporting,
+}
+
+/// Arguments of `cluster plan`.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct PlanArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+    /// A description to compare with what is
+    #[arg(long, value_name = "FILE")]
+    pub spec: Option<PathBuf>,
+    /// Exit with 11 when anything differs
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Print every rendered file, whole
+    #[arg(long)]
+    pub files: bool,
+    /// How it is shown.
+    #[command(flatten)]
+    pub reporting: Reporting,
+}
+
+/// Arguments of `credentials`.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CredentialsArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+    /// A description of the cluster; unset keys have the default's values
+    #[arg(long, value_name = "FILE")]
+    pub spec: Option<PathBuf>,
+    /// How it is shown.
+    #[command(flatten)]
+    pub reporting: Reporting,
+}

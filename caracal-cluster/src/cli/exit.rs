@@ -1,0 +1,130 @@
+//! Exit codes: what a script may rely on.
+
+use crate::admin::AdminError;
+use crate::credentials::CredentialsError;
+use crate::dir::DirError;
+use crate::lifecycle::access::AccessError;
+use crate::lifecycle::commands::CommandError;
+use crate::lifecycle::engine::EngineError;
+use crate::lifecycle::{ClusterError, StepError};
+use crate::plan::PlanError;
+use crate::wire::{WireError, WireErrorKind};
+use crate::zookeeper::ZkError;
+use crate::zookeeper::users::UserError;
+
+/// Everything is as it should be.
+pub const OK: u8 = 0;
+/// A fault of the tool itself.
+pub const FAULT: u8 = 1;
+/// The arguments or the description of the cluster cannot be used.
+pub const USAGE: u8 = 2;
+/// This machine lacks something: Java, Maven, network, a free port, room on a disk, a permission.
+pub const MACHINE: u8 = 3;
+/// The cluster is locked by another command, or does not exist.
+pub const UNAVAILABLE: u8 = 4;
+/// A node is not healthy, or a proof failed.
+pub const UNHEALTHY: u8 = 10;
+/// What is differs from what should be (`plan --exit-code`).
+pub const DRIFT: u8 = 11;
+/// User name or password was refused.
+pub const AUTHENTICATION: u8 = 12;
+/// A TLS handshake or a certificate was refused.
+pub const TLS: u8 = 13;
+/// Interrupted by Ctrl-C or SIGTERM.
+pub const INTERRUPTED: u8 = 130;
+
+/// The table that every `--help` ends with.
+pub const HELP: &str = "\
+Exit codes:
+    0  done
+    1  a fault of this tool
+    2  the arguments or the cluster's description cannot be used
+    3  this machine lacks something: Java, Maven, network, a free port, disk
+    4  the cluster is locked by another command, or does not exist
+   10  a node is not healthy, or a proof failed
+   11  something differs (`cluster plan --exit-code`)
+   12  user name or password was refused
+   13  a TLS handshake or certificate was refused
+  130  interrupted";
+
+/// The code of a failed command.
+pub fn of(error: &CommandError) -> u8 {
+    match error {
+        CommandError::Cluster(error) => of_cluster(error),
+        CommandError::Engine(EngineError::Step { source, .. }) => of_step(source),
+        CommandError::Engine(EngineError::Interrupted { .. }) | CommandError::Interrupted => INTERRUPTED,
+        CommandError::Stop { .. } => UNHEALTHY,
+    }
+}
+
+fn of_cluster(error: &ClusterError) -> u8 {
+    match error {
+        ClusterError::Dir(error) => of_dir(error),
+        ClusterError::Spec(_)
+        | ClusterError::OtherName { .. }
+        | ClusterError::KeptData { .. }
+        | ClusterError::Refused { .. }
+        | ClusterError::SpecFile { .. }
+        | ClusterError::Plan(PlanError::UnusablePath { .. }) => USAGE,
+        ClusterError::Plan(_) => FAULT,
+        ClusterError::Cache(_) | ClusterError::Lease(_) => MACHINE,
+        ClusterError::Unknown { .. } => UNAVAILABLE,
+    }
+}
+
+fn of_dir(error: &DirError) -> u8 {
+    match error {
+        DirError::Locked { .. } => UNAVAILABLE,
+        DirError::Unreadable { .. } => UNHEALTHY,
+        DirError::Store(_) | DirError::Newer { .. } | DirError::Io { .. } => MACHINE,
+    }
+}
+
+fn of_step(error: &StepError) -> u8 {
+    match error {
+        StepError::Preflight { .. } | StepError::Install(_) | StepError::Verify(_) | StepError::Java(_) => MACHINE,
+        StepError::Dir(error) => of_dir(error),
+        StepError::Cluster(error) => of_cluster(error),
+        StepError::Credentials(error) | StepError::Access(AccessError::Credentials(error)) => of_credentials(error),
+        StepError::Access(AccessError::Tls { .. }) => TLS,
+        StepError::Wire(error) => of_wire(error),
+        StepError::Admin(AdminError::Wire(error)) => of_wire(error),
+        StepError::ZooKeeper(error) | StepError::User(UserError::ZooKeeper(error)) => of_zookeeper(error),
+        StepError::Node(_)
+        | StepError::NodeDied { .. }
+        | StepError::NotReady { .. }
+        | StepError::Access(_)
+        | StepError::User(_)
+        | StepError::Admin(_)
+        | StepError::Registry(_)
+        | StepError::Items { .. }
+        | StepError::Proof { .. } => UNHEALTHY,
+    }
+}
+
+fn of_credentials(error: &CredentialsError) -> u8 {
+    match error {
+        CredentialsError::Dir(error) => of_dir(error),
+        CredentialsError::Random { .. } => MACHINE,
+        CredentialsError::Pki { .. } | CredentialsError::Missing { .. } | CredentialsError::HalfAuthority { .. } => {
+            UNHEALTHY
+        }
+    }
+}
+
+fn of_zookeeper(error: &ZkError) -> u8 {
+    match error {
+        ZkError::Connection(error) => of_wire(error),
+        _ => UNHEALTHY,
+    }
+}
+
+fn of_wire(error: &WireError) -> u8 {
+    match &error.kind {
+        WireErrorKind::AuthenticationFailed { .. }
+        | WireErrorKind::SaslMechanismNotEnabled { .. }
+        | WireErrorKind::ServerNotGenuine => AUTHENTICATION,
+        WireErrorKind::TlsAlert(_) | WireErrorKind::ServerCertificate(_) | WireErrorKind::NotTls => TLS,
+        _ => UNHEALTHY,
+    }
+}

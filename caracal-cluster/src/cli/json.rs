@@ -1,0 +1,63 @@
+//! The documents of `--json`: one a command, on standard output.
+//!
+//! Every document has `format` (1; a change that breaks a reader raises it) and, but for errors, `command`.
+//! The rest is the report of the command:
+//!
+//! | command | report |
+//! |---|---|
+//! | `up`, `start`, `credentials` | [`UpReport`](crate::lifecycle::commands::UpReport): `cluster`, `directory`, `runtime`, `existed`, `endpoints {bootstrap[], registry_url}`, `clients[] {user, path}`, `steps[] {step, outcome, detail, millis}`, `millis` |
+//! | `down`, `stop` | [`DownReport`](crate::lifecycle::commands::DownReport): `cluster`, `directory`, `deleted`, `nodes[] {node, outcome, millis, error?}`, `millis` |
+//! | `ps` | [`PsReport`](crate::lifecycle::commands::PsReport): `cluster`, `directory`, `nodes[] {node, role, state, pid, rss_bytes, uptime_seconds, addresses[] {listener, address}, certificate_days_left, planned}`, `warnings[]` |
+//! | `list` | [`ListReport`](crate::lifecycle::commands::ListReport): `state_root`, `clusters[] {cluster, directory, runtime, kafka_version, registry, running, nodes, problem}` |
+//! | `plan` | [`PlanReport`](crate::lifecycle::commands::PlanReport): `cluster`, `directory`, `existed`, `ports_known`, `differs`, `notes[] {severity, key, consequence}`, `steps[] {step, title, standing, details[]}`, `files[] {node, path, change, diff?, text?}` |
+//!
+//! A failure of any command is `{"format":1,"command":..,"error":{"message":..,"causes":[..],"exit_code":..}}`.
+//! No document holds a secret.
+
+use std::error::Error;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// The version of every document's shape.
+pub const FORMAT: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a, T> {
+    format: u32,
+    command: &'a str,
+    #[serde(flatten)]
+    report: &'a T,
+}
+
+/// The document of a report.
+///
+/// # Errors
+/// When the report has a value that JSON cannot hold.
+pub fn document<T: Serialize>(command: &str, report: &T) -> Result<Value, serde_json::Error> {
+    serde_json::to_value(Document { format: FORMAT, command, report })
+}
+
+/// The document of a failure: message and causes apart, each said once.
+pub fn error(command: &str, error: &dyn Error, exit_code: u8) -> Value {
+    let message = error.to_string();
+    let mut causes: Vec<String> = Vec::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !message.contains(&text) && !causes.iter().any(|known| known.contains(&text)) {
+            causes.push(text);
+        }
+        source = cause.source();
+    }
+    failure(command, &message, &causes, exit_code)
+}
+
+/// The same for a failure that is only a text.
+pub fn failure(command: &str, message: &str, causes: &[String], exit_code: u8) -> Value {
+    json!({
+        "format": FORMAT,
+        "command": command,
+        "error": { "message": message, "causes": causes, "exit_code": exit_code },
+    })
+}

@@ -1,0 +1,243 @@
+//! Carries out a parsed command: calls the procedure, renders what it tells.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::args::{
+    ClusterCommand, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting, RuntimeChoice,
+    StartArgs, StopArgs, Target, UpArgs,
+};
+use super::output::{Output, Tone};
+use super::ticks::Live;
+use super::{exit, json, signal, summary, tables};
+use crate::lifecycle::commands::{self, CommandError, DownReport, Selection};
+use crate::lifecycle::down::StopReport;
+use crate::lifecycle::engine::EngineError;
+use crate::lifecycle::{ClusterError, chain};
+
+/// A command that did not do what it should.
+#[derive(Debug)]
+enum Failure {
+    /// The procedure failed.
+    Command(CommandError),
+    /// It was refused before it began.
+    Refused { message: String, code: u8 },
+}
+
+impl<E: Into<CommandError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Command(error.into())
+    }
+}
+
+/// Carries out a command; prints everything, errors included; gives its exit code (see [`exit`]).
+pub async fn run(command: Command) -> ExitCode {
+    let (name, target, reporting) = about(&command);
+    let output = Output::new(reporting);
+    let outcome = match command {
+        Command::Cluster(ClusterCommand::Up(args)) => up(args, output).await,
+        Command::Cluster(ClusterCommand::Down(args)) => down(args, output).await,
+        Command::Cluster(ClusterCommand::Start(args)) => start(args, output).await,
+        Command::Cluster(ClusterCommand::Stop(args)) => stop(args, output).await,
+        Command::Cluster(ClusterCommand::Ps(args)) => ps(args, output),
+        Command::Cluster(ClusterCommand::List(args)) => list(args, output),
+        Command::Cluster(ClusterCommand::Plan(args)) => plan(args, output).await,
+        Command::Credentials(args) => credentials(args, output).await,
+    };
+    let code = outcome.unwrap_or_else(|failure| fail(name, &target, &failure, output));
+    ExitCode::from(code)
+}
+
+/// Name, cluster and rendering of a command.
+fn about(command: &Command) -> (&'static str, Target, Reporting) {
+    match command {
+        Command::Cluster(ClusterCommand::Up(args)) => ("up", args.target.clone(), args.reporting),
+        Command::Cluster(ClusterCommand::Down(args)) => ("down", args.target.clone(), args.reporting),
+        Command::Cluster(ClusterCommand::Start(args)) => ("start", args.target.clone(), args.reporting),
+        Command::Cluster(ClusterCommand::Stop(args)) => ("stop", args.target.clone(), args.reporting),
+        Command::Cluster(ClusterCommand::Ps(args)) => ("ps", args.target.clone(), args.reporting),
+        Command::Cluster(ClusterCommand::List(args)) => ("list", Target::default(), args.reporting),
+        Command::Cluster(ClusterCommand::Plan(args)) => ("plan", args.target.clone(), args.reporting),
+        Command::Credentials(args) => ("credentials", args.target.clone(), args.reporting),
+    }
+}
+
+async fn up(args: UpArgs, output: Output) -> Result<u8, Failure> {
+    let selection = args.target.selection(args.spec)?;
+    // Docker is not built in, so `auto` has one answer; it still says which, and why.
+    let why = match args.runtime {
+        RuntimeChoice::Auto => "native: no Docker runtime in this version",
+        RuntimeChoice::Native => "native, as asked for",
+    };
+    say(output, &format!("runtime {why}"));
+    let report = commands::up(&selection, &Live::reporter(output), signal::cancelled()).await?;
+    finish(output, "up", &report, || summary::up(&report, &args.target, output.paint))
+}
+
+async fn start(args: StartArgs, output: Output) -> Result<u8, Failure> {
+    let selection = args.target.selection(None)?;
+    let report = commands::start(&selection, &Live::reporter(output), signal::cancelled()).await?;
+    finish(output, "start", &report, || summary::up(&report, &args.target, output.paint))
+}
+
+async fn credentials(args: CredentialsArgs, output: Output) -> Result<u8, Failure> {
+    let selection = args.target.selection(args.spec)?;
+    let report = commands::credentials(&selection, &Live::reporter(output), signal::cancelled()).await?;
+    finish(output, "credentials", &report, || summary::credentials(&report, &args.target, output.paint))
+}
+
+async fn stop(args: StopArgs, output: Output) -> Result<u8, Failure> {
+    let selection = args.target.selection(None)?;
+    let told = told(output);
+    let report: DownReport = commands::stop(&selection, &told, signal::cancelled()).await?;
+    finish(output, "stop", &report, || summary::down(&report, true, &args.target))
+}
+
+async fn down(args: DownArgs, output: Output) -> Result<u8, Failure> {
+    let selection = args.target.selection(None)?;
+    if args.volumes && !args.yes {
+        confirm(&selection, &args.target, output)?;
+    }
+    let told = told(output);
+    let report = commands::down(&selection, args.volumes, &told, signal::cancelled()).await?;
+    finish(output, "down", &report, || summary::down(&report, false, &args.target))
+}
+
+/// Asks for the cluster's name before its data is deleted. Asked before anything is locked or caught, so
+/// Ctrl-C simply ends the question.
+fn confirm(selection: &Selection, target: &Target, output: Output) -> Result<(), Failure> {
+    let remains = commands::remains(selection)?;
+    let name = selection.wanted();
+    if !output.can_ask() {
+        let message = format!(
+            "`down -v` deletes all data of cluster `{name}`, and there is no terminal to ask at: add --yes\n  {}",
+            summary::command(target, "cluster down -v --yes")
+        );
+        return Err(Failure::Refused { message, code: exit::USAGE });
+    }
+    let topics = match remains.topics() {
+        0 => "everything".to_owned(),
+        1 => "1 topic's data".to_owned(),
+        topics => format!("{topics} topics' data"),
+    };
+    let question = format!(
+        "This deletes {topics}, certificates, passwords and logs in {}.\nType the cluster's name (`{name}`) to go on: ",
+        remains.dir().path().display()
+    );
+    if output.ask(&question) == name.as_str() {
+        return Ok(());
+    }
+    Err(Failure::Refused { message: "that was not its name; nothing was deleted".to_owned(), code: exit::USAGE })
+}
+
+fn ps(args: LookArgs, output: Output) -> Result<u8, Failure> {
+    let report = commands::ps(&args.target.selection(None)?)?;
+    finish(output, "ps", &report, || tables::ps(&report, output.width, output.paint))
+}
+
+fn list(args: ListArgs, output: Output) -> Result<u8, Failure> {
+    let root = Target { state_dir: args.state_dir, ..Target::default() }.root()?;
+    let report = commands::list(&root);
+    finish(output, "list", &report, || tables::list(&report, output.paint))
+}
+
+async fn plan(args: PlanArgs, output: Output) -> Result<u8, Failure> {
+    let report = commands::plan(&args.target.selection(args.spec)?).await?;
+    finish(output, "plan", &report, || summary::plan(&report, args.files, output))?;
+    Ok(if args.exit_code && report.differs { exit::DRIFT } else { exit::OK })
+}
+
+fn say(output: Output, text: &str) {
+    if !output.json {
+        output.line(text);
+    }
+}
+
+/// Tells of each node as it stops.
+fn told(output: Output) -> impl Fn(&StopReport) + Sync {
+    move |report| {
+        if output.json || report.outcome == "not running" {
+            return;
+        }
+        let (tone, mark) = if report.error.is_some() { (Tone::Bad, "✗") } else { (Tone::Good, "✓") };
+        let time = format!("{}.{} s", report.millis / 1000, report.millis % 1000 / 100);
+        let detail = if report.outcome == "killed" { ": it did not end within its deadline" } else { "" };
+        output.line(&format!("{} {}  {}{detail}  {time}", output.paint.paint(tone, mark), report.node, report.outcome));
+    }
+}
+
+/// Prints a report: as one document, or as text.
+fn finish<T: Serialize>(
+    output: Output,
+    command: &str,
+    report: &T,
+    text: impl FnOnce() -> String,
+) -> Result<u8, Failure> {
+    if !output.json {
+        output.line(&text());
+        return Ok(exit::OK);
+    }
+    match json::document(command, report) {
+        Ok(document) => {
+            output.line(&document.to_string());
+            Ok(exit::OK)
+        }
+        Err(error) => {
+            let message = format!("the report cannot be written as JSON: {error}");
+            Err(Failure::Refused { message, code: exit::FAULT })
+        }
+    }
+}
+
+/// Prints a failure and gives its code.
+fn fail(command: &str, target: &Target, failure: &Failure, output: Output) -> u8 {
+    let (document, text, code) = match failure {
+        Failure::Refused { message, code } => (json::failure(command, message, &[], *code), message.clone(), *code),
+        Failure::Command(error) => {
+            let code = exit::of(error);
+            let text = [message(error), next_step(command, target, error)].concat();
+            (json::error(command, error, code), text, code)
+        }
+    };
+    if output.json {
+        output.line(&document.to_string());
+    } else if code == exit::INTERRUPTED {
+        output.error_line(&text);
+    } else {
+        output.error_line(&format!("{} {text}", output.paint.paint(Tone::Bad, "error:")));
+    }
+    code
+}
+
+fn message(error: &CommandError) -> String {
+    match error {
+        CommandError::Engine(EngineError::Interrupted { step }) => {
+            format!("interrupted during `{}`; nodes that were started keep running", step.title())
+        }
+        other => chain(other),
+    }
+}
+
+/// What to do next, where the error itself does not say.
+fn next_step(command: &str, target: &Target, error: &CommandError) -> String {
+    let again = match command {
+        "credentials" => summary::command(target, "credentials"),
+        other => summary::command(target, &format!("cluster {other}")),
+    };
+    match error {
+        CommandError::Engine(EngineError::Interrupted { .. }) => format!(
+            "\n  finish:  {again}\n  undo:    {}",
+            summary::command(target, "cluster down")
+        ),
+        CommandError::Engine(EngineError::Step { .. }) => format!(
+            "\n\nnext: mend the cause, then run the same command again; it goes on where it stopped\n  \
+             look:  {}\n  undo:  {}",
+            summary::command(target, "cluster ps"),
+            summary::command(target, "cluster down")
+        ),
+        CommandError::Interrupted | CommandError::Stop { .. } => format!("\n  again:  {again}"),
+        CommandError::Cluster(ClusterError::Dir(_) | ClusterError::Unknown { .. }) => String::new(),
+        CommandError::Cluster(_) => String::new(),
+    }
+}

@@ -1,0 +1,302 @@
+//! The whole procedures behind the commands: what each one does, in its order, and nothing about how it
+//! is shown. The command line, the tests' fixture and the benchmarks call the same functions.
+//!
+//! Whoever changes a cluster holds its lock from before the first write until the end. Looking
+//! ([`ps`], [`list`], [`plan`]) takes no lock and changes nothing.
+
+mod diff;
+mod look;
+mod preview;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::Serialize;
+
+pub use self::diff::unified_diff;
+pub use self::look::{Address, ClusterSummary, ListReport, NodeStatus, PsReport, list, ps};
+pub use self::preview::{Change, FileChange, PlanReport, PlannedStep, Standing, plan};
+use super::cluster::{self, Cluster, ClusterError};
+use super::down::{Remains, StopReport};
+use super::engine::{self, EngineError, Reporter, Step, StepReport};
+use super::error::StepError;
+use super::world::ClusterWorld;
+use crate::dir::{DirError, DirLock, StateRoot};
+use crate::names::{ClusterName, UserName};
+use crate::plan::Endpoints;
+
+/// Which cluster a command is about.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "callers build it")]
+pub struct Selection {
+    /// Where clusters are kept.
+    pub root: StateRoot,
+    /// Its name; none means `caracal`, or the name in the description.
+    pub name: Option<ClusterName>,
+    /// A file that describes it; none means the description it was made from, or the default.
+    pub spec_file: Option<PathBuf>,
+}
+
+impl Selection {
+    /// A cluster by its name, as it was described before.
+    pub fn named(root: StateRoot, name: Option<ClusterName>) -> Self {
+        Self { root, name, spec_file: None }
+    }
+
+    /// The name that was given, or the default.
+    pub fn wanted(&self) -> ClusterName {
+        cluster::wanted_name(self.name.as_ref())
+    }
+}
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The cluster could not be resolved, locked, or deleted.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A step failed, or somebody interrupted it.
+    #[error(transparent)]
+    Engine(#[from] EngineError<StepError>),
+    /// Nodes that could not be stopped; nothing was deleted.
+    #[error("{} could not be stopped, so nothing was deleted:{}", count(nodes.len()), listed(nodes))]
+    Stop {
+        /// Each with its reason.
+        nodes: Vec<String>,
+    },
+    /// Somebody interrupted the stopping.
+    #[error("interrupted while nodes were being stopped; those that are not stopped keep running")]
+    Interrupted,
+}
+
+impl From<DirError> for CommandError {
+    fn from(error: DirError) -> Self {
+        ClusterError::from(error).into()
+    }
+}
+
+fn count(nodes: usize) -> String {
+    if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") }
+}
+
+fn listed(nodes: &[String]) -> String {
+    nodes.iter().map(|node| format!("\n  - {node}")).collect()
+}
+
+/// The files of one user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClientFolder {
+    /// The user.
+    pub user: UserName,
+    /// Its folder.
+    pub path: PathBuf,
+}
+
+/// What `up`, `start` or `credentials` did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UpReport {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Where its nodes run.
+    pub runtime: String,
+    /// Whether it had been made before.
+    pub existed: bool,
+    /// Where clients find it.
+    pub endpoints: Endpoints,
+    /// The files of each user.
+    pub clients: Vec<ClientFolder>,
+    /// Every step, in order.
+    pub steps: Vec<StepReport>,
+    /// How long everything took.
+    pub millis: u64,
+}
+
+/// What `stop` or `down` did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DownReport {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its directory, which is gone when `deleted`.
+    pub directory: PathBuf,
+    /// Whether data, credentials and logs were deleted.
+    pub deleted: bool,
+    /// Every node, in the order of stopping.
+    pub nodes: Vec<StopReport>,
+    /// How long everything took.
+    pub millis: u64,
+}
+
+/// Makes a cluster as described, or brings it back to its description.
+///
+/// # Errors
+/// [`CommandError`]; what was done until then stays, and the next `up` goes on from there.
+pub async fn up(
+    selection: &Selection,
+    reporter: &Reporter,
+    cancelled: impl Future<Output = ()>,
+) -> Result<UpReport, CommandError> {
+    let begun = Instant::now();
+    let (cluster, lock) = take(selection, "cluster up")?;
+    bring_up(cluster, lock, begun, reporter, cancelled).await
+}
+
+/// Starts a cluster that has been made before.
+///
+/// # Errors
+/// [`CommandError`]; [`ClusterError::Unknown`] when there is none.
+pub async fn start(
+    selection: &Selection,
+    reporter: &Reporter,
+    cancelled: impl Future<Output = ()>,
+) -> Result<UpReport, CommandError> {
+    let begun = Instant::now();
+    Cluster::expect_made(&selection.root, selection.name.as_ref())?;
+    let (cluster, lock) = take(selection, "cluster start")?;
+    bring_up(cluster, lock, begun, reporter, cancelled).await
+}
+
+/// Step 1 of the guide alone: authorities, certificates, passwords, and the files of every client.
+/// Starts nothing and needs no Java.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn credentials(
+    selection: &Selection,
+    reporter: &Reporter,
+    cancelled: impl Future<Output = ()>,
+) -> Result<UpReport, CommandError> {
+    const STEPS: [Step; 2] = [Step::Credentials, Step::Clients];
+    let begun = Instant::now();
+    let (cluster, _lock) = take(selection, "credentials")?;
+    let mut world = ClusterWorld::new(cluster, reporter.clone());
+    let steps = engine::run(&mut world, &STEPS, reporter, cancelled).await?;
+    Ok(report(world.cluster(), steps, begun))
+}
+
+/// Stops every node and keeps everything, ports included.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn stop(
+    selection: &Selection,
+    told: &(dyn Fn(&StopReport) + Sync),
+    cancelled: impl Future<Output = ()>,
+) -> Result<DownReport, CommandError> {
+    let begun = Instant::now();
+    let (remains, _lock) = find(selection, "cluster stop")?;
+    let nodes = stop_all(&remains, told, cancelled).await?;
+    Ok(down_report(&remains, nodes, false, begun))
+}
+
+/// Stops every node and gives its ports back. Data, logs, authorities, passwords and client files stay,
+/// unless `volumes` is set: then nothing stays.
+///
+/// Works on whatever is there, also when the description cannot be read or `up` was killed half-way.
+///
+/// # Errors
+/// [`CommandError`]; nothing is deleted while a node still runs.
+pub async fn down(
+    selection: &Selection,
+    volumes: bool,
+    told: &(dyn Fn(&StopReport) + Sync),
+    cancelled: impl Future<Output = ()>,
+) -> Result<DownReport, CommandError> {
+    let begun = Instant::now();
+    let (remains, lock) = find(selection, if volumes { "cluster down -v" } else { "cluster down" })?;
+    let nodes = stop_all(&remains, told, cancelled).await?;
+    if volumes {
+        remains.delete(lock)?;
+    } else {
+        remains.tidy()?;
+    }
+    Ok(down_report(&remains, nodes, volumes, begun))
+}
+
+/// What is left of a cluster; what `down` would end.
+///
+/// # Errors
+/// [`ClusterError::Unknown`] when there is nothing.
+pub fn remains(selection: &Selection) -> Result<Remains, CommandError> {
+    let name = selection.wanted();
+    Remains::find(&selection.root, &name).ok_or_else(|| Cluster::unknown(&selection.root, &name).into())
+}
+
+fn take(selection: &Selection, command: &str) -> Result<(Cluster, DirLock), CommandError> {
+    let (name, file) = (selection.name.as_ref(), selection.spec_file.as_deref());
+    Ok(Cluster::for_change(&selection.root, name, file, command)?)
+}
+
+async fn bring_up(
+    cluster: Cluster,
+    _lock: DirLock,
+    begun: Instant,
+    reporter: &Reporter,
+    cancelled: impl Future<Output = ()>,
+) -> Result<UpReport, CommandError> {
+    let mut carried_out = cluster.clone();
+    let mut world = ClusterWorld::new(cluster, reporter.clone());
+    let steps = engine::run(&mut world, &Step::ALL, reporter, cancelled).await?;
+    carried_out.remember_carried_out()?;
+    Ok(report(&carried_out, steps, begun))
+}
+
+/// What is there, under the lock: looked at again once it is held, because the holder before may have
+/// changed or deleted it.
+fn find(selection: &Selection, command: &str) -> Result<(Remains, DirLock), CommandError> {
+    let lock = remains(selection)?.dir().lock(command)?;
+    Ok((remains(selection)?, lock))
+}
+
+async fn stop_all(
+    remains: &Remains,
+    told: &(dyn Fn(&StopReport) + Sync),
+    cancelled: impl Future<Output = ()>,
+) -> Result<Vec<StopReport>, CommandError> {
+    let nodes = tokio::select! {
+        biased;
+        () = cancelled => return Err(CommandError::Interrupted),
+        nodes = remains.stop(told) => nodes,
+    };
+    let failed: Vec<String> = nodes
+        .iter()
+        .filter_map(|node| Some(format!("{}: {}", node.node, node.error.as_ref()?)))
+        .collect();
+    if failed.is_empty() { Ok(nodes) } else { Err(CommandError::Stop { nodes: failed }) }
+}
+
+fn report(cluster: &Cluster, steps: Vec<StepReport>, begun: Instant) -> UpReport {
+    let users = cluster.plan.users.iter().filter(|user| user.certificate.is_some());
+    UpReport {
+        cluster: cluster.plan.cluster.clone(),
+        directory: cluster.dir.path(),
+        runtime: cluster.record.runtime.clone(),
+        existed: cluster.existed,
+        endpoints: cluster.plan.endpoints.clone(),
+        clients: users
+            .map(|user| ClientFolder { user: user.name.clone(), path: cluster.dir.client(&user.name) })
+            .collect(),
+        steps,
+        millis: millis_since(begun),
+    }
+}
+
+fn down_report(remains: &Remains, nodes: Vec<StopReport>, deleted: bool, begun: Instant) -> DownReport {
+    DownReport {
+        cluster: remains.dir().cluster().clone(),
+        directory: remains.dir().path(),
+        deleted,
+        nodes,
+        millis: millis_since(begun),
+    }
+}
+
+fn millis_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

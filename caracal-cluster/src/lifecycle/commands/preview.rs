@@ -1,0 +1,214 @@
+//! `plan`: what `up` would do, and what differs from what is. Nothing is changed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{CommandError, Selection, unified_diff};
+use crate::lifecycle::ClusterWorld;
+use crate::lifecycle::cluster::Cluster;
+use crate::lifecycle::engine::{Observed, Reporter, Step, World as _};
+use crate::lifecycle::error::chain;
+use crate::names::ClusterName;
+use crate::plan::ClusterPlan;
+use crate::plan::check::{self, Note};
+
+/// How long one step may be looked at; a node that hangs must not hang the plan.
+const LOOK: Duration = Duration::from_secs(8);
+
+/// How a step stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(clippy::exhaustive_enums, reason = "every reader must say what it makes of a new standing")]
+pub enum Standing {
+    /// It is as planned: `up` would leave it alone.
+    Satisfied,
+    /// It differs: `up` would mend it.
+    Differs,
+    /// It is not there: `up` would make it.
+    Absent,
+    /// It cannot be looked at, because what it stands on is not there.
+    Waiting,
+    /// It is a proof, which only `up` and `verify` carry out.
+    NotRun,
+    /// `up` would fail here.
+    Problem,
+}
+
+/// One step of `up`, looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlannedStep {
+    /// The step.
+    pub step: Step,
+    /// As a person reads it.
+    pub title: &'static str,
+    /// How it stands.
+    pub standing: Standing,
+    /// What was seen, or each difference.
+    pub details: Vec<String>,
+}
+
+/// What would happen to a rendered file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(clippy::exhaustive_enums, reason = "every reader must say what it makes of a new change")]
+pub enum Change {
+    /// It would be written for the first time.
+    New,
+    /// It would be replaced.
+    Changed,
+    /// It is as planned.
+    Same,
+}
+
+/// One rendered file. Texts hold no secrets: the plan has only references to them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileChange {
+    /// The node; none for the plan itself.
+    pub node: Option<String>,
+    /// Its path below the node's directory.
+    pub path: String,
+    /// What would happen to it.
+    pub change: Change,
+    /// The difference in unified form, for a changed file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
+    /// The whole planned text.
+    #[serde(skip)]
+    pub text: String,
+}
+
+/// What `plan` found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlanReport {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Whether it has been made before.
+    pub existed: bool,
+    /// Whether every port is certain; those of a cluster that holds no leases are chosen by `up`.
+    pub ports_known: bool,
+    /// Whether `up` would change anything.
+    pub differs: bool,
+    /// What is worth knowing about the plan, and about this machine.
+    pub notes: Vec<Note>,
+    /// Every step.
+    pub steps: Vec<PlannedStep>,
+    /// Every rendered file.
+    pub files: Vec<FileChange>,
+}
+
+/// Compares what would be with what is.
+///
+/// # Errors
+/// When the description cannot be read or planned.
+pub async fn plan(selection: &Selection) -> Result<PlanReport, CommandError> {
+    let cluster =
+        Cluster::for_looking(&selection.root, selection.name.as_ref(), selection.spec_file.as_deref())?;
+    let notes = check::check(&cluster.plan);
+    let files = file_changes(&cluster);
+    let (directory, existed, ports_known) = (cluster.dir.path(), cluster.existed, cluster.ports_known);
+    let name = cluster.plan.cluster.clone();
+    let steps = steps(cluster).await;
+    let differs = steps
+        .iter()
+        .any(|step| matches!(step.standing, Standing::Differs | Standing::Absent | Standing::Waiting | Standing::Problem));
+    let differs = differs || files.iter().any(|file| file.change != Change::Same);
+    Ok(PlanReport { cluster: name, directory, existed, ports_known, differs, notes, steps, files })
+}
+
+async fn steps(cluster: Cluster) -> Vec<PlannedStep> {
+    let ports_known = cluster.ports_known;
+    let mut world = ClusterWorld::new(cluster, Reporter::silent());
+    let mut steps: Vec<PlannedStep> = Vec::new();
+    for step in Step::ALL {
+        let blocked = prerequisites(step)
+            .iter()
+            .find(|needed| steps.iter().any(|seen| seen.step == **needed && stands_not(seen.standing)));
+        let (standing, details) = if step == Step::RoundTrip {
+            (Standing::NotRun, vec!["`up` writes one event and reads it back".to_owned()])
+        } else if let Some(needed) = blocked {
+            (Standing::Waiting, vec![format!("cannot be looked at before `{}`", needed.title())])
+        } else if step == Step::Preflight && !ports_known {
+            (Standing::Satisfied, vec!["free ports are leased by `up`".to_owned()])
+        } else {
+            look(&mut world, step).await
+        };
+        steps.push(PlannedStep { step, title: step.title(), standing, details });
+    }
+    steps
+}
+
+/// A step whose absence keeps others from being looked at.
+fn stands_not(standing: Standing) -> bool {
+    matches!(standing, Standing::Absent | Standing::Waiting | Standing::Problem)
+}
+
+/// What must be there before a step can be looked at.
+fn prerequisites(step: Step) -> &'static [Step] {
+    match step {
+        Step::Preflight | Step::Credentials | Step::Distribution => &[],
+        Step::Configuration | Step::Ensemble | Step::Brokers | Step::RegistryLaunch | Step::Clients => {
+            &[Step::Credentials]
+        }
+        Step::Users => &[Step::Ensemble],
+        Step::Acls | Step::Topics => &[Step::Brokers],
+        Step::Logins => &[Step::Users, Step::Brokers],
+        Step::RegistryReady => &[Step::RegistryLaunch],
+        Step::Schemas | Step::RoundTrip => &[Step::RegistryReady],
+    }
+}
+
+async fn look(world: &mut ClusterWorld, step: Step) -> (Standing, Vec<String>) {
+    match tokio::time::timeout(LOOK, world.observe(step)).await {
+        Ok(Ok(Observed::Satisfied(seen))) => (Standing::Satisfied, vec![seen]),
+        Ok(Ok(Observed::Drifted(reasons))) => (Standing::Differs, reasons),
+        Ok(Ok(Observed::Absent(seen))) => (Standing::Absent, vec![seen]),
+        Ok(Err(error)) => (Standing::Problem, vec![chain(&error)]),
+        Err(_) => (Standing::Problem, vec![format!("no answer within {} s", LOOK.as_secs())]),
+    }
+}
+
+/// Every rendered file against the one that lies there, or else the one that was planned last.
+fn file_changes(cluster: &Cluster) -> Vec<FileChange> {
+    let last = cluster.last_plan();
+    let mut changes: Vec<FileChange> = Vec::new();
+    for node in &cluster.plan.nodes {
+        for file in &node.files {
+            let there = cluster.dir.node(&node.name).join(&file.path);
+            let before = cluster.dir.read_text(&there).ok().flatten().or_else(|| {
+                let known = last.as_ref()?.node(node.name.as_str())?;
+                known.files.iter().find(|known| known.path == file.path).map(|known| known.text.clone())
+            });
+            let name = format!("{}/{}", node.name, file.path);
+            changes.push(change(Some(node.name.to_string()), &file.path, &name, before, &file.text));
+        }
+    }
+    if let Some(last) = &last {
+        let (before, now) = (without_files(last), without_files(&cluster.plan));
+        let whole = change(None, "plan.json", "plan.json", Some(before), &now);
+        changes.extend((whole.change != Change::Same).then_some(whole));
+    }
+    changes
+}
+
+fn change(node: Option<String>, path: &str, name: &str, before: Option<String>, text: &str) -> FileChange {
+    let diff = before.as_ref().and_then(|before| unified_diff(name, before, text));
+    let change = match (&before, &diff) {
+        (None, _) => Change::New,
+        (Some(_), Some(_)) => Change::Changed,
+        (Some(_), None) => Change::Same,
+    };
+    FileChange { node, path: path.to_owned(), change, diff, text: text.to_owned() }
+}
+
+/// The plan without what is compared file by file.
+fn without_files(plan: &ClusterPlan) -> String {
+    let mut plan = plan.clone();
+    for node in &mut plan.nodes {
+        node.files.clear();
+    }
+    serde_json::to_string_pretty(&plan).unwrap_or_default()
+}

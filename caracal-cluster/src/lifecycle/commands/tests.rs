@@ -1,0 +1,124 @@
+//! The procedures as far as they go without a JVM.
+
+use super::*;
+use crate::lifecycle::engine::Event;
+
+fn selection(scratch: &tempfile::TempDir, name: &str) -> Selection {
+    let root = StateRoot::at(&scratch.path().join("state")).unwrap();
+    Selection::named(root, Some(name.parse().unwrap()))
+}
+
+/// The guide's ports need no lease, so that these tests share nothing with the machine's clusters.
+fn with_spec(scratch: &tempfile::TempDir, name: &str, more: &str) -> Selection {
+    let mut selection = selection(scratch, name);
+    let path = scratch.path().join("spec.toml");
+    caracal_pki::store::write_private(&path, format!("name = \"{name}\"\n{more}\n[ports]\nmode = \"guide\"\n").as_bytes())
+        .unwrap();
+    selection.spec_file = Some(path);
+    selection
+}
+
+#[tokio::test]
+async fn credentials_start_nothing_and_a_second_run_changes_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let selection = with_spec(&scratch, "caracal", "");
+    let first = credentials(&selection, &Reporter::silent(), std::future::pending()).await.unwrap();
+    assert!(!first.existed && first.clients.len() == 4, "{first:?}");
+    for client in &first.clients {
+        for file in ["client.properties", "kcat.conf", ".env.kafka", "profile.toml", "keystore.p12"] {
+            assert!(client.path.join(file).is_file(), "{} of {}", file, client.user);
+        }
+    }
+    let second = credentials(&selection, &Reporter::silent(), std::future::pending()).await.unwrap();
+    assert!(second.existed);
+    let unchanged = |step: &StepReport| matches!(step.outcome, engine::Outcome::Unchanged(_));
+    assert!(second.steps.iter().all(unchanged), "{:?}", second.steps);
+    let seen = ps(&selection).unwrap();
+    assert_eq!(seen.nodes.len(), 7);
+    assert!(seen.nodes.iter().all(|node| node.state == "stopped" && node.certificate_days_left > Some(300)));
+    let plan = plan(&selection).await.unwrap();
+    let standing = |step| plan.steps.iter().find(|seen| seen.step == step).unwrap().standing;
+    assert!(plan.differs);
+    assert_eq!(standing(Step::Credentials), Standing::Satisfied);
+    assert_eq!(standing(Step::Ensemble), Standing::Absent);
+    assert_eq!(standing(Step::Users), Standing::Waiting);
+    let report = down(&selection, true, &|_| {}, std::future::pending()).await.unwrap();
+    assert!(report.deleted && !selection.root.path().exists());
+}
+
+#[tokio::test]
+async fn an_interrupt_ends_the_engine_and_is_told() {
+    let scratch = tempfile::tempdir().unwrap();
+    let selection = with_spec(&scratch, "caracal", "");
+    let error = up(&selection, &Reporter::silent(), async {}).await.unwrap_err();
+    assert!(matches!(error, CommandError::Engine(EngineError::Interrupted { step: Step::Preflight })), "{error:?}");
+    assert!(Remains::find(&selection.root, &selection.wanted()).is_some(), "the next `down` finds it");
+}
+
+#[tokio::test]
+async fn start_of_a_cluster_that_was_never_made_leaves_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let selection = selection(&scratch, "never");
+    let error = start(&selection, &Reporter::silent(), std::future::pending()).await.unwrap_err();
+    assert!(error.to_string().contains("cluster up --name never"), "{error}");
+    assert!(matches!(ps(&selection), Err(CommandError::Cluster(ClusterError::Unknown { .. }))));
+    let error = down(&selection, true, &|_| {}, std::future::pending()).await.unwrap_err();
+    assert!(matches!(error, CommandError::Cluster(ClusterError::Unknown { .. })));
+    assert!(!selection.root.path().exists());
+}
+
+#[tokio::test]
+async fn whoever_holds_the_lock_is_named_and_nothing_is_written_before() {
+    let scratch = tempfile::tempdir().unwrap();
+    let selection = with_spec(&scratch, "caracal", "");
+    let dir = selection.root.cluster(&selection.wanted());
+    let _held = dir.lock("somebody").unwrap();
+    let error = up(&selection, &Reporter::silent(), std::future::pending()).await.unwrap_err();
+    assert!(error.to_string().contains("somebody"), "{error}");
+    assert!(!dir.path().exists(), "written before the lock");
+}
+
+#[tokio::test]
+async fn a_refused_description_replaces_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let first = with_spec(&scratch, "caracal", "");
+    credentials(&first, &Reporter::silent(), std::future::pending()).await.unwrap();
+    let dir = first.root.cluster(&first.wanted());
+    let kept = dir.read_text(&dir.spec()).unwrap();
+    let fewer = with_spec(&scratch, "caracal", "[replication]\nfactor = 2\nmin_isr = 1\n[kafka]\nbrokers = 2");
+    let error = up(&fewer, &Reporter::silent(), std::future::pending()).await.unwrap_err();
+    assert!(matches!(error, CommandError::Cluster(ClusterError::KeptData { .. })), "{error:?}");
+    assert_eq!(dir.read_text(&dir.spec()).unwrap(), kept);
+}
+
+#[tokio::test]
+async fn drift_of_a_rendered_file_is_shown_as_lines() {
+    let scratch = tempfile::tempdir().unwrap();
+    let selection = with_spec(&scratch, "caracal", "");
+    credentials(&selection, &Reporter::silent(), std::future::pending()).await.unwrap();
+    let cluster = Cluster::for_looking(&selection.root, None, None).unwrap();
+    let node = cluster.plan.node("caracal-kafka-1").unwrap();
+    let file = node.files.iter().find(|file| file.path.ends_with("server.properties")).unwrap();
+    let changed = file.text.replace("broker.id=1", "broker.id=9");
+    cluster.dir.write(&cluster.dir.node(&node.name).join(&file.path), changed.as_bytes()).unwrap();
+    let report = plan(&selection).await.unwrap();
+    let change = report.files.iter().find(|seen| seen.change == Change::Changed).unwrap();
+    let diff = change.diff.as_ref().unwrap();
+    assert!(diff.contains("-broker.id=9\n+broker.id=1\n"), "{diff}");
+    assert_eq!(change.node.as_deref(), Some("caracal-kafka-1"));
+}
+
+#[tokio::test]
+async fn steps_are_told_while_they_run() {
+    let scratch = tempfile::tempdir().unwrap();
+    let selection = with_spec(&scratch, "caracal", "");
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = told.clone();
+    let reporter = Reporter::new(move |event| {
+        if let Event::Started(step) = event {
+            sink.lock().unwrap().push(step);
+        }
+    });
+    credentials(&selection, &reporter, std::future::pending()).await.unwrap();
+    assert_eq!(*told.lock().unwrap(), [Step::Credentials, Step::Clients]);
+}

@@ -7,9 +7,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use caracal_kafka_contract::profile::ConnectionProfile;
 
 use crate::cluster::{self, TestCluster};
-use crate::{Test, tools};
+use crate::program::Program;
+use crate::{Test, product, tools};
 
 pub(crate) const TESTS: &[Test] = &[
+    ("credentials::step_1_alone_makes_private_files_and_starts_nothing", step_1_alone),
     ("credentials::every_file_is_private_although_the_umask_takes_nothing", every_file_is_private),
     ("credentials::every_user_has_every_client_file", every_user_has_every_file),
     ("credentials::the_profile_loads_and_its_files_are_there", the_profile_loads),
@@ -34,6 +36,22 @@ const CLIENT_FILES: &[&str] = &[
 ];
 
 const CLIENTS: &[&str] = &["admin", "consumer", "producer", "schema-registry"];
+
+fn step_1_alone() -> Result<()> {
+    let cluster = TestCluster::new()?;
+    let shell = Program::at("/bin/sh").args(["-c", r#"umask 000; exec "$@""#, "sh"]);
+    let made = cluster.command_below(shell, &product::credentials(cluster.name()))?;
+    cluster.run(made)?.succeeded()?;
+    every_user_of(&cluster)?;
+    let open = open_entries(&cluster.state());
+    ensure!(open.is_empty(), "others can reach {} entries:\n  {}", open.len(), open.join("\n  "));
+    let running = caracal_cluster::runtime::process::find_all(&cluster.id()?);
+    ensure!(running.is_empty(), "it started {running:?}");
+    cluster.down(true)?.succeeded()?;
+    let left = cluster.leftovers()?;
+    ensure!(left.is_empty(), "after `down -v` there is left:\n  {}", left.join("\n  "));
+    cluster.take_down()
+}
 
 fn every_file_is_private() -> Result<()> {
     let open = open_entries(&cluster::shared()?.state());
@@ -62,7 +80,11 @@ pub(crate) fn open_entries(root: &Path) -> Vec<String> {
 }
 
 fn every_user_has_every_file() -> Result<()> {
-    let dir = cluster::shared()?.dir()?;
+    every_user_of(cluster::shared()?)
+}
+
+fn every_user_of(cluster: &TestCluster) -> Result<()> {
+    let dir = cluster.dir()?;
     let mut missing = Vec::new();
     for user in CLIENTS {
         let folder = dir.client(&user.parse()?);
@@ -123,7 +145,7 @@ fn the_environment_file() -> Result<()> {
 pub(crate) fn environment(cluster: &TestCluster, user: &str) -> Result<Vec<(String, String)>> {
     let file = cluster.dir()?.client(&user.parse()?).join(".env.kafka");
     let script = r#"set -a; . "$1"; env -0"#;
-    let read = crate::program::Program::at("/usr/bin/env")
+    let read = Program::at("/usr/bin/env")
         .args(["-i", "/bin/sh", "-c", script, "sh"])
         .args([file.as_os_str()])
         .run()?

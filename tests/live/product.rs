@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use serde_json::Value;
 
 use crate::program::{Ended, Program};
 use crate::tools;
@@ -31,7 +32,7 @@ fn build() -> Result<PathBuf> {
         .run()?
         .succeeded()?;
     let text = String::from_utf8_lossy(&built.stdout);
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut programs = messages.filter_map(|message| {
         let ours = message["target"]["name"] == "xtask";
         message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
@@ -46,13 +47,28 @@ pub(crate) fn xtask() -> Result<PathBuf> {
 
 /// `cluster up`.
 pub(crate) fn up(name: &str) -> Vec<String> {
-    words(&["cluster", "up", name])
+    words(&["cluster", "up", "--name", name])
+}
+
+/// `cluster up` with one JSON document instead of the tick list.
+pub(crate) fn up_as_json(name: &str) -> Vec<String> {
+    words(&["cluster", "up", "--name", name, "--json"])
 }
 
 /// `cluster down`; with `-v` the data goes too.
 pub(crate) fn down(name: &str, volumes: bool) -> Vec<String> {
-    let volumes = volumes.then_some("-v");
-    ["cluster", "down", name].into_iter().chain(volumes).map(str::to_owned).collect()
+    let volumes: &[&str] = if volumes { &["-v", "--yes"] } else { &[] };
+    words(&[&["cluster", "down", "--name", name], volumes].concat())
+}
+
+/// `cluster ps` as JSON.
+pub(crate) fn ps(name: &str) -> Vec<String> {
+    words(&["cluster", "ps", "--name", name, "--json"])
+}
+
+/// `credentials`: step 1 of the guide alone.
+pub(crate) fn credentials(name: &str) -> Vec<String> {
+    words(&["credentials", "--name", name])
 }
 
 /// `verify`.
@@ -60,15 +76,33 @@ pub(crate) fn verify(name: &str) -> Vec<String> {
     words(&["verify", "--json", "--name", name])
 }
 
-/// The steps that an `up` changed, by their titles; the proof always runs and changes nothing.
-pub(crate) fn changed_steps(up: &Ended) -> Vec<String> {
-    let text = String::from_utf8_lossy(&up.stdout);
-    text.lines().filter(|line| line.contains(" Changed(")).map(|line| line.trim().to_owned()).collect()
+/// The one JSON document on standard output.
+///
+/// # Errors
+/// When there is something else.
+pub(crate) fn document(ended: &Ended) -> Result<Value> {
+    let document: Value = serde_json::from_slice(&ended.stdout)
+        .with_context(|| format!("{} did not print one JSON document but:\n{}", ended.shown, ended.text()))?;
+    ensure!(document["format"] == 1, "format is {}", document["format"]);
+    Ok(document)
 }
 
-/// How many steps an `up` reported as right already.
-pub(crate) fn unchanged_steps(up: &Ended) -> usize {
-    String::from_utf8_lossy(&up.stdout).lines().filter(|line| line.contains(" Unchanged(")).count()
+/// The steps of an `up --json`, each with how it ended (`unchanged`, `changed`).
+///
+/// # Errors
+/// When the document is not that of an `up`.
+pub(crate) fn steps(up: &Ended) -> Result<Vec<(String, String)>> {
+    let document = document(up)?;
+    let steps = document["steps"].as_array().with_context(|| format!("no steps in {document}"))?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(steps.iter().map(|step| (text(&step["step"]), text(&step["outcome"]))).collect())
+}
+
+/// Whether the tick list of an `up` says that a step, by its title, differed and was mended.
+pub(crate) fn mended(up: &Ended, title: &str) -> bool {
+    let text = up.text();
+    text.contains(&format!("~ {title} differs from the plan:"))
+        && text.contains(&format!("\u{2713} {title} "))
 }
 
 /// Keeps what a command printed.

@@ -1,5 +1,6 @@
 //! The search for secrets: in arguments and environments of processes, logs, output, and files that others may read.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -30,7 +31,11 @@ struct Needle {
 }
 
 /// The secrets of a cluster, each in the forms in which it could be seen.
-pub(crate) struct Needles(Vec<Needle>);
+pub(crate) struct Needles {
+    needles: Vec<Needle>,
+    /// Which of them start with these two bytes: one pass over a text looks for all.
+    starts: Vec<Vec<usize>>,
+}
 
 impl Needles {
     /// Reads every password and private key of a cluster.
@@ -48,13 +53,28 @@ impl Needles {
             }
         }
         ensure!(needles.len() > 20, "only {} secrets were found to search for", needles.len());
-        Ok(Self(needles))
+        Ok(Self::new(needles))
+    }
+
+    fn new(needles: Vec<Needle>) -> Self {
+        let mut starts = vec![Vec::new(); 1 << 16];
+        for (at, needle) in needles.iter().enumerate() {
+            starts[start(needle.bytes[0], needle.bytes[1])].push(at);
+        }
+        Self { needles, starts }
     }
 
     /// What is seen in some bytes, by the secrets' names.
     fn seen_in(&self, bytes: &[u8]) -> Vec<String> {
-        let found = self.0.iter().filter(|needle| contains(bytes, &needle.bytes));
-        found.map(|needle| needle.what.clone()).collect()
+        let mut found = BTreeSet::new();
+        for at in 1..bytes.len() {
+            for &which in &self.starts[start(bytes[at - 1], bytes[at])] {
+                if bytes[at - 1..].starts_with(&self.needles[which].bytes) {
+                    found.insert(self.needles[which].what.clone());
+                }
+            }
+        }
+        found.into_iter().collect()
     }
 
     fn finding(&self, place: &str, bytes: &[u8]) -> Option<String> {
@@ -155,6 +175,10 @@ fn reachable(root: &Path) -> Vec<PathBuf> {
     files
 }
 
+fn start(first: u8, second: u8) -> usize {
+    usize::from(first) << 8 | usize::from(second)
+}
+
 fn password(what: &str, text: &str) -> Vec<Needle> {
     let needle = |bytes: Vec<u8>| Needle { what: what.to_owned(), bytes };
     vec![needle(text.as_bytes().to_vec()), needle(STANDARD.encode(text).into_bytes())]
@@ -170,23 +194,10 @@ fn private_key(what: &str, pem: &str) -> Result<Vec<Needle>> {
         .collect())
 }
 
-fn contains(hay: &[u8], needle: &[u8]) -> bool {
-    // By the first byte: most of what is searched holds it rarely.
-    let Some((&first, rest)) = needle.split_first() else { return false };
-    let mut at = 0;
-    while let Some(step) = hay[at..].iter().position(|&byte| byte == first) {
-        at += step + 1;
-        if hay[at..].starts_with(rest) {
-            return true;
-        }
-    }
-    false
-}
-
 fn the_search_finds_what_is_planted() -> Result<()> {
     let shared = cluster::shared()?;
     let canary = format!("canary-{}-of-the-live-suite", std::process::id());
-    let needles = Needles(password("canary", &canary));
+    let needles = Needles::new(password("canary", &canary));
     ensure!(needles.everywhere(shared)?.is_empty(), "the canary was seen before it was planted");
     // In an environment, as an argument (of a shell that waits for its input), and in an open file of the temporary folder.
     let waiting = crate::program::Program::at("/bin/sh").args(["-c", "read line", &canary]);

@@ -3,10 +3,9 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use caracal_cluster::wait::{Probe, wait_for};
 
 static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be made")
@@ -59,17 +58,18 @@ pub(crate) fn await_until(
     deadline: Duration,
     mut look: impl FnMut() -> Result<Option<()>, String>,
 ) -> Result<()> {
-    let probe = || {
-        let seen = look();
-        async move {
-            match seen {
-                Ok(Some(())) => Probe::Ready(()),
-                Ok(None) => Probe::NotYet("not yet".to_owned()),
-                Err(seen) => Probe::<(), std::convert::Infallible>::NotYet(seen),
-            }
+    let end = Instant::now() + deadline;
+    loop {
+        let seen = match look() {
+            Ok(Some(())) => return Ok(()),
+            Ok(None) => "not yet".to_owned(),
+            Err(seen) => seen,
+        };
+        if Instant::now() >= end {
+            bail!("waited {deadline:?} for {what}, in vain; last seen: {seen}");
         }
-    };
-    block(wait_for(what, deadline, Duration::from_millis(50), probe)).map_err(|error| anyhow!("{error}"))
+        block(tokio::time::sleep(Duration::from_millis(50)));
+    }
 }
 
 /// Writes a file as somebody who tampers would: in place, mode and owner kept.

@@ -136,11 +136,9 @@ fn a_dying_node() -> Result<()> {
     Ok(())
 }
 
-/// The line of an `up` that says a step was changed.
-fn changed(up: &crate::program::Ended, step: &str) -> Result<()> {
-    let lines = product::changed_steps(up);
-    let named = lines.iter().any(|line| line.contains(step));
-    ensure!(named, "`{step}` was not mended, only: {lines:?}; it said:\n{}", up.text());
+/// Demands that an `up` said of a step that it differed, and mended it.
+fn mended(up: &crate::program::Ended, step: &str) -> Result<()> {
+    ensure!(product::mended(up, step), "`{step}` was not named and mended; it said:\n{}", up.text());
     Ok(())
 }
 
@@ -150,8 +148,8 @@ fn a_changed_password() -> Result<()> {
     let old = tools::read(&path)?;
     tools::spoil(&path, b"Written-by-hand-in-the-live-suite-0123456789")?;
     let up = cluster.up()?.succeeded()?;
-    changed(&up, "SCRAM users")?;
-    changed(&up, "client files")?;
+    mended(&up, "SCRAM users")?;
+    mended(&up, "client files")?;
     up.saying(&["password file of consumer"])?;
     let profile_password = cluster.dir()?.client(&"consumer".parse()?).join("password");
     ensure!(tools::read(&profile_password)?.trim() != old.trim(), "the client files keep the old password");
@@ -176,7 +174,7 @@ fn a_changed_certificate() -> Result<()> {
         tools::spoil(&ours, right.as_bytes())?;
     }
     let up = up.succeeded()?;
-    changed(&up, "credentials")?;
+    mended(&up, "credentials")?;
     up.saying(&["certificate client.producer"])?;
     let now = tools::read(&ours)?;
     ensure!(now != tools::read(&others)?, "the wrong certificate is still there");
@@ -195,7 +193,7 @@ fn a_changed_configuration() -> Result<()> {
     let pid = cluster.pid(node.name.as_str())?;
     tools::spoil(&path, format!("{right}\nauto.create.topics.enable=true\n").as_bytes())?;
     let up = cluster.up()?.succeeded()?;
-    changed(&up, "configuration")?;
+    mended(&up, "configuration")?;
     up.saying(&["config/server.properties", node.name.as_str(), "differs from the plan"])?;
     ensure!(tools::read(&path)? == right, "the file is not as planned again");
     // It runs with what was planned all the time: there is no reason to restart it.

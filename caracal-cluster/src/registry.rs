@@ -158,6 +158,21 @@ impl Registry {
         self.read::<Value>("set the compatibility level", request).await.map(drop)
     }
 
+    /// Whether a schema could be registered below a subject as its next version. Changes nothing.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn is_compatible(&self, subject: &str, schema: &str) -> Result<bool, RegistryError> {
+        const DOING: &str = "check a schema's compatibility";
+        #[derive(Deserialize)]
+        struct Answer {
+            is_compatible: bool,
+        }
+        let path = self.path(&["compatibility", "subjects", subject, "versions", "latest"]);
+        let answer: Answer = self.read(DOING, self.client.post(path).json(&json!({ "schema": schema }))).await?;
+        Ok(answer.is_compatible)
+    }
+
     fn path(&self, parts: &[&str]) -> String {
         let mut url = self.url.clone();
         for part in parts {

@@ -8,6 +8,7 @@ pub mod acls;
 pub mod cluster;
 pub mod topics;
 mod topics_alter;
+mod topics_delete;
 pub mod users;
 
 use std::time::Duration;

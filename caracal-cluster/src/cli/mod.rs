@@ -26,6 +26,7 @@ mod signal;
 mod summary;
 mod tables;
 mod ticks;
+pub mod verify;
 
 pub use self::args::{
     ClusterCommand, ColorChoice, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting,

@@ -353,12 +353,7 @@ fn refuse_kept_data(spec: &ClusterSpec, known: &ClusterRecord) -> Result<(), Clu
     }
     if spec.kafka.zookeepers != known.zookeepers {
         let why = "an ensemble is not resized by a restart; keep the number, or `cluster down -v`";
-        return refuse(
-            "ZooKeeper nodes:",
-            known.zookeepers.to_string(),
-            spec.kafka.zookeepers.to_string(),
-            why,
-        );
+        return refuse("ZooKeeper nodes:", known.zookeepers.to_string(), spec.kafka.zookeepers.to_string(), why);
     }
     Ok(())
 }

@@ -30,6 +30,8 @@ requests! {
     CreatePartitions: CreatePartitionsRequest => CreatePartitionsResponse,
     CreateTopics: CreateTopicsRequest => CreateTopicsResponse,
     DeleteAcls: DeleteAclsRequest => DeleteAclsResponse,
+    DeleteGroups: DeleteGroupsRequest => DeleteGroupsResponse,
+    DeleteTopics: DeleteTopicsRequest => DeleteTopicsResponse,
     DescribeAcls: DescribeAclsRequest => DescribeAclsResponse,
     DescribeCluster: DescribeClusterRequest => DescribeClusterResponse,
     DescribeConfigs: DescribeConfigsRequest => DescribeConfigsResponse,

@@ -1,0 +1,157 @@
+//! The files of credentials: private, whole, and readable by what they are made for.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use caracal_kafka_contract::profile::ConnectionProfile;
+
+use crate::cluster::{self, TestCluster};
+use crate::program::Program;
+use crate::{Test, product, tools};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("credentials::step_1_alone_makes_private_files_and_starts_nothing", step_1_alone),
+    ("credentials::every_file_is_private_although_the_umask_takes_nothing", every_file_is_private),
+    ("credentials::every_user_has_every_client_file", every_user_has_every_file),
+    ("credentials::the_profile_loads_and_its_files_are_there", the_profile_loads),
+    ("credentials::the_environment_file_names_files_and_no_secret", the_environment_file),
+];
+
+/// What a client folder holds, by what reads it.
+const CLIENT_FILES: &[&str] = &[
+    ".env.kafka",
+    "ca.pem",
+    "client.key",
+    "client.pem",
+    "client.properties",
+    "consumer.properties",
+    "kcat.conf",
+    "keystore.p12",
+    "password",
+    "producer.properties",
+    "profile.toml",
+    "store-password",
+    "truststore.p12",
+];
+
+const CLIENTS: &[&str] = &["admin", "consumer", "producer", "schema-registry"];
+
+fn step_1_alone() -> Result<()> {
+    let cluster = TestCluster::new()?;
+    let shell = Program::at("/bin/sh").args(["-c", r#"umask 000; exec "$@""#, "sh"]);
+    let made = cluster.command_below(shell, &product::credentials(cluster.name()))?;
+    cluster.run(made)?.succeeded()?;
+    every_user_of(&cluster)?;
+    let open = open_entries(&cluster.state());
+    ensure!(open.is_empty(), "others can reach {} entries:\n  {}", open.len(), open.join("\n  "));
+    let running = caracal_cluster::runtime::process::find_all(&cluster.id()?);
+    ensure!(running.is_empty(), "it started {running:?}");
+    cluster.down(true)?.succeeded()?;
+    let left = cluster.leftovers()?;
+    ensure!(left.is_empty(), "after `down -v` there is left:\n  {}", left.join("\n  "));
+    cluster.take_down()
+}
+
+fn every_file_is_private() -> Result<()> {
+    let open = open_entries(&cluster::shared()?.state());
+    ensure!(open.is_empty(), "others can reach {} entries:\n  {}", open.len(), open.join("\n  "));
+    Ok(())
+}
+
+/// Entries below a folder that are not 0700 (folders) or 0600 (files), or not ours.
+pub(crate) fn open_entries(root: &Path) -> Vec<String> {
+    let us = rustix::process::geteuid().as_raw();
+    let mut open = Vec::new();
+    for path in tools::walk(root) {
+        // A file that a running node has removed meanwhile is no finding.
+        let Ok(entry) = std::fs::symlink_metadata(&path) else { continue };
+        let mode = entry.permissions().mode() & 0o7777;
+        let wanted = if entry.is_dir() { 0o700 } else { 0o600 };
+        if entry.is_symlink() {
+            open.push(format!("{} is a link", path.display()));
+        } else if mode != wanted {
+            open.push(format!("{} has mode {mode:04o}, not {wanted:04o}", path.display()));
+        } else if entry.uid() != us {
+            open.push(format!("{} belongs to user {}", path.display(), entry.uid()));
+        }
+    }
+    open
+}
+
+fn every_user_has_every_file() -> Result<()> {
+    every_user_of(cluster::shared()?)
+}
+
+fn every_user_of(cluster: &TestCluster) -> Result<()> {
+    let dir = cluster.dir()?;
+    let mut missing = Vec::new();
+    for user in CLIENTS {
+        let folder = dir.client(&user.parse()?);
+        for file in CLIENT_FILES {
+            let path = folder.join(file);
+            if std::fs::metadata(&path).map_or(true, |entry| entry.len() == 0) {
+                missing.push(path.display().to_string());
+            }
+        }
+    }
+    ensure!(missing.is_empty(), "missing or empty: {}", missing.join(", "));
+    Ok(())
+}
+
+fn the_profile_loads() -> Result<()> {
+    let shared = cluster::shared()?;
+    let bootstrap = shared.resolved()?.plan.endpoints.bootstrap;
+    for user in CLIENTS {
+        let path = shared.dir()?.client(&user.parse()?).join("profile.toml");
+        let profile = ConnectionProfile::load(&path).with_context(|| format!("{}", path.display()))?;
+        ensure!(profile.unknown_keys().is_empty(), "{user}: unknown keys {:?}", profile.unknown_keys());
+        ensure!(
+            profile.kafka.bootstrap == bootstrap,
+            "{user}: {:?} is not {bootstrap:?}",
+            profile.kafka.bootstrap
+        );
+        ensure!(profile.kafka.sasl.username == *user, "{user}: logs in as {}", profile.kafka.sasl.username);
+        for file in
+            [profile.ca_file(), profile.certificate_file(), profile.key_file(), profile.password_file()]
+        {
+            ensure!(file.is_file(), "{user}: {} is not there", file.display());
+        }
+    }
+    Ok(())
+}
+
+fn the_environment_file() -> Result<()> {
+    let shared = cluster::shared()?;
+    for user in CLIENTS {
+        let folder = shared.dir()?.client(&user.parse()?);
+        let password = tools::read(&folder.join("password"))?;
+        let text = tools::read(&folder.join(".env.kafka"))?;
+        ensure!(!text.contains(password.trim()), "{user}: .env.kafka holds the password");
+        let variables = environment(shared, user)?;
+        for (name, value) in &variables {
+            if name.ends_with("_FILE") || name == "CARACAL_KAFKA_PROFILE" {
+                ensure!(Path::new(value).is_file(), "{user}: {name}={value} is no file");
+            }
+        }
+        if !variables.iter().any(|(name, _)| name == "CARACAL_KAFKA_BOOTSTRAP") {
+            bail!("{user}: .env.kafka does not say where the brokers are");
+        }
+    }
+    Ok(())
+}
+
+/// The variables of a user's `.env.kafka`, as a shell reads them.
+pub(crate) fn environment(cluster: &TestCluster, user: &str) -> Result<Vec<(String, String)>> {
+    let file = cluster.dir()?.client(&user.parse()?).join(".env.kafka");
+    let script = r#"set -a; . "$1"; env -0"#;
+    let read = Program::at("/usr/bin/env")
+        .args(["-i", "/bin/sh", "-c", script, "sh"])
+        .args([file.as_os_str()])
+        .run()?
+        .succeeded()?;
+    let text = String::from_utf8(read.stdout)?;
+    let pairs = text.split('\0').filter_map(|line| line.split_once('='));
+    let ours = pairs.filter(|(name, _)| name.starts_with("CARACAL_"));
+    Ok(ours.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}

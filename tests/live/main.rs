@@ -1,0 +1,95 @@
+//! The live suite: one real cluster, and judges that did not write it.
+//!
+//! `cargo test -p caracal-tests --features live [-- FILTER]`. Names, filters and the summary are libtest's.
+//! The judges of the first group share one cluster, which the first of them starts; the others spoil and mend it, or
+//! have clusters of their own. Tests run one after the other, and whatever they started is stopped and removed
+//! in the end, after a failure and after Ctrl-C too. A missing prerequisite is a failure that says what to install.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `CARACAL_LIVE_KILLS` | how often `up` is killed at a random moment; 2 unless set |
+//! | `CARACAL_LIVE_SEED` | the seed of those moments; printed with each test, fixed unless set |
+//! | `CARACAL_LIVE_KEEP` | `1`: clusters of failed tests keep their files (never their processes) |
+
+mod clients;
+mod cluster;
+mod converge;
+mod credentials;
+mod jdk;
+mod openssl;
+mod product;
+mod program;
+mod scram;
+mod secrets;
+mod sidebyside;
+mod tools;
+mod trouble;
+mod trouble_machine;
+mod verify;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// A test: its name and what it does.
+type Test = (&'static str, fn() -> anyhow::Result<()>);
+
+fn main() -> ExitCode {
+    let (words, filters) = without_filters(std::env::args().collect());
+    let mut arguments = Arguments::from_iter(words);
+    // One cluster serves many: a judge must not meet another one's sabotage.
+    arguments.test_threads = Some(1);
+    cluster::clean_up_on_signals();
+    let groups: [&[Test]; 10] = [
+        // Only look at the shared cluster.
+        credentials::TESTS,
+        openssl::TESTS,
+        jdk::TESTS,
+        clients::TESTS,
+        scram::TESTS,
+        secrets::TESTS,
+        // Never get beyond the first steps.
+        trouble_machine::TESTS,
+        // Spoil the shared cluster, and leave it mended.
+        verify::TESTS,
+        trouble::TESTS,
+        // Clusters of their own, each taken down before the next one.
+        converge::TESTS,
+    ];
+    let tests = groups.into_iter().flatten().chain(sidebyside::TESTS);
+    let chosen = |name: &str| {
+        let fits = |filter: &String| if arguments.exact { name == filter } else { name.contains(filter) };
+        filters.is_empty() || filters.iter().any(fits)
+    };
+    let trials =
+        tests.filter(|(name, _)| chosen(name)).map(|&(name, test)| Trial::test(name, move || run(test)));
+    let trials = trials.collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let left = cluster::take_all_down();
+    for line in &left {
+        tools::tell(line);
+    }
+    if left.is_empty() { conclusion.exit_code() } else { ExitCode::FAILURE }
+}
+
+/// Takes the filters out of a command line: libtest knows several, libtest-mimic one.
+fn without_filters(words: Vec<String>) -> (Vec<String>, Vec<String>) {
+    const WITH_VALUE: [&str; 6] =
+        ["--color", "--format", "--logfile", "--report-time", "--skip", "--test-threads"];
+    let mut filters = Vec::new();
+    let mut rest: Vec<String> = Vec::new();
+    for (at, word) in words.into_iter().enumerate() {
+        let is_value = rest.last().is_some_and(|last| WITH_VALUE.contains(&last.as_str()));
+        let is_filter = at > 0 && !word.starts_with('-') && !is_value;
+        if is_filter {
+            filters.push(word)
+        } else {
+            rest.push(word)
+        };
+    }
+    (rest, filters)
+}
+
+fn run(test: fn() -> anyhow::Result<()>) -> Result<(), Failed> {
+    test().map_err(|error| Failed::from(format!("{error:#}")))
+}

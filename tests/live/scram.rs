@@ -1,0 +1,108 @@
+//! The log-in of `caracal-scram` at real brokers, and Kafka's own credentials in its hands.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use caracal_cluster::lifecycle::Cluster;
+use caracal_cluster::plan::Role;
+use caracal_cluster::wire::{Connection, Deadline, Login, WireErrorKind};
+use caracal_scram::Mechanism;
+use secrecy::SecretString;
+
+use crate::Test;
+use crate::cluster::{self, access};
+use crate::jdk::as_admin;
+use crate::tools::{await_until, block};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("scram::every_user_logs_in_to_every_broker_on_every_listener", every_user_logs_in),
+    ("scram::a_wrong_password_is_refused_on_every_broker", a_wrong_password_is_refused),
+    ("scram::sha_256_is_refused", sha_256_is_refused),
+    ("scram::a_credential_that_kafka_wrote_lets_us_in", kafkas_credential_lets_us_in),
+];
+
+const LOOK: Duration = Duration::from_secs(30);
+
+fn every_user_logs_in() -> Result<()> {
+    let resolved = cluster::shared()?.resolved()?;
+    let access = access(&resolved);
+    let mut logins = 0;
+    for user in &resolved.plan.users {
+        let (tls, login) = (access.user_tls(user)?, access.login(user)?);
+        for listener in ["EXTERNAL", "INTERNAL"] {
+            for broker in access.brokers(listener) {
+                let opened = block(Connection::open(&broker.endpoint, &tls, &login, Deadline::after(LOOK)))?;
+                let principal = opened.principal().unwrap_or_default();
+                ensure!(principal == format!("User:{}", user.name), "{} came in as {principal}", user.name);
+                logins += 1;
+            }
+        }
+    }
+    ensure!(logins == 5 * 2 * 3, "{logins} log-ins were made, not 30");
+    Ok(())
+}
+
+/// Opens with the consumer's certificate as somebody, at every broker; returns each refusal's kind, none when let in.
+fn outcomes(resolved: &Cluster, login: &Login) -> Result<Vec<Option<WireErrorKind>>> {
+    let access = access(resolved);
+    let tls = access.user_tls(access.user(Role::Consumer)?)?;
+    let brokers = access.brokers("EXTERNAL");
+    let open = |broker: &caracal_cluster::admin::BrokerEndpoint| {
+        block(Connection::open(&broker.endpoint, &tls, login, Deadline::after(LOOK)))
+            .err()
+            .map(|error| error.kind)
+    };
+    Ok(brokers.iter().map(open).collect())
+}
+
+fn all_refused(resolved: &Cluster, login: &Login) -> Result<()> {
+    for outcome in outcomes(resolved, login)? {
+        match outcome {
+            None => bail!("{} was let in", login.principal()),
+            Some(kind) if kind.is_refusal() => {}
+            Some(kind) => bail!("not refused but failed: {kind}"),
+        }
+    }
+    Ok(())
+}
+
+fn a_wrong_password_is_refused() -> Result<()> {
+    let resolved = cluster::shared()?.resolved()?;
+    for user in &resolved.plan.users {
+        all_refused(&resolved, &Login::new(user.name.as_str(), SecretString::from("not the password")))?;
+    }
+    all_refused(&resolved, &Login::new("nobody", SecretString::from("not the password")))
+}
+
+fn sha_256_is_refused() -> Result<()> {
+    let resolved = cluster::shared()?.resolved()?;
+    let access = access(&resolved);
+    let user = access.user(Role::Consumer)?;
+    let password = access.credentials().expect_password(&user.name)?;
+    all_refused(&resolved, &Login::new(user.name.as_str(), password).with_mechanism(Mechanism::ScramSha256))
+}
+
+fn kafkas_credential_lets_us_in() -> Result<()> {
+    const TOOL: &str = "kafka.admin.ConfigCommand";
+    let shared = cluster::shared()?;
+    let resolved = shared.resolved()?;
+    let entity = ["--entity-type", "users", "--entity-name", "judge"];
+    // A password of nobody, with characters that SASLprep changes: a command line may show it.
+    let password = "e\u{301}cole \u{2168} p\u{ad}w";
+    let config = format!("SCRAM-SHA-512=[iterations=5000,password={password}]");
+    as_admin(shared, TOOL)?.args(["--alter", "--add-config", &config]).args(entity).run()?.succeeded()?;
+    let login = Login::new("judge", SecretString::from(password));
+    let outcome = await_until("Kafka's new user at every broker", Duration::from_secs(60), || {
+        let seen = outcomes(&resolved, &login).map_err(|error| format!("{error:#}"))?;
+        let refusals: Vec<String> = seen.iter().flatten().map(ToString::to_string).collect();
+        if refusals.is_empty() { Ok(Some(())) } else { Err(refusals.join("; ")) }
+    });
+    let wrong = all_refused(&resolved, &Login::new("judge", SecretString::from("not the password")));
+    as_admin(shared, TOOL)?
+        .args(["--alter", "--delete-config", "SCRAM-SHA-512"])
+        .args(entity)
+        .run()?
+        .succeeded()?;
+    outcome?;
+    wrong
+}

@@ -25,7 +25,9 @@ impl Admin {
         topics: &[&str],
         deadline: Deadline,
     ) -> Result<Vec<Outcome<String>>, AdminError> {
-        debug_assert!(<DeleteTopicsRequest as kafka_protocol::protocol::Message>::VERSIONS.max >= NAMED_BY_STATE);
+        debug_assert!(
+            <DeleteTopicsRequest as kafka_protocol::protocol::Message>::VERSIONS.max >= NAMED_BY_STATE
+        );
         let named = |name: &&str| DeleteTopicState::default().with_name(Some(TopicName(text(name))));
         let request = DeleteTopicsRequest::default()
             .with_topics(topics.iter().map(named).collect())

@@ -28,6 +28,23 @@ pub enum Command {
     ///     cargo xtask credentials --name demo
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Credentials(CredentialsArgs),
+    /// Prove that everybody may do what they should, and nothing else
+    ///
+    /// Tries, on every listener of a running cluster, what must be accepted and what must be refused: no
+    /// certificate, a foreign, an expired one, one of the other authority, wrong passwords, SCRAM-SHA-256,
+    /// plaintext, TLS 1.1, and every user on its own and on others' topics and groups. A refusal counts only
+    /// when it is for the right reason. Then the client library sends one event of each type and reads it
+    /// back; the first time that library is compiled, which takes about 3 minutes.
+    ///
+    /// Changes nothing that lasts: it writes one event of quantity zero per topic (agent `caracal-proof`)
+    /// and removes the topic, group and subject that it makes for itself.
+    ///
+    /// Examples:
+    ///     cargo xtask verify
+    ///     cargo xtask verify --all            every attempt, not only those that failed
+    ///     cargo xtask verify --skip-client    without the client library
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Verify(VerifyArgs),
 }
 
 /// What can be done with a cluster.
@@ -279,6 +296,24 @@ pub struct PlanArgs {
     /// Print every rendered file, whole
     #[arg(long)]
     pub files: bool,
+    /// How it is shown.
+    #[command(flatten)]
+    pub reporting: Reporting,
+}
+
+/// Arguments of `verify`.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct VerifyArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+    /// Leave the client library's round trips out; the result says so
+    #[arg(long)]
+    pub skip_client: bool,
+    /// Show every attempt
+    #[arg(long)]
+    pub all: bool,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,

@@ -47,7 +47,8 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn new(reporting: Reporting) -> Self {
         let terminal = io::stdout().is_terminal();
-        let size = rustix::termios::tcgetwinsize(io::stdout()).ok().filter(|size| terminal && size.ws_col > 0);
+        let size =
+            rustix::termios::tcgetwinsize(io::stdout()).ok().filter(|size| terminal && size.ws_col > 0);
         Self {
             json: reporting.json,
             paint: Paint(colored(reporting.color, terminal, std::env::var_os("NO_COLOR"))),

@@ -1,20 +1,23 @@
 //! Carries out a parsed command: calls the procedure, renders what it tells.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::args::{
-    ClusterCommand, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting, RuntimeChoice,
-    StartArgs, StopArgs, Target, UpArgs,
+    ClusterCommand, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting,
+    RuntimeChoice, StartArgs, StopArgs, Target, UpArgs, VerifyArgs,
 };
 use super::output::{Output, Tone};
 use super::ticks::Live;
+use super::verify::{self as rendering, Detail};
 use super::{exit, json, signal, summary, tables};
 use crate::lifecycle::commands::{self, CommandError, DownReport, Selection};
 use crate::lifecycle::down::StopReport;
 use crate::lifecycle::engine::EngineError;
-use crate::lifecycle::{ClusterError, chain};
+use crate::lifecycle::{Cluster, ClusterError, chain};
+use crate::probe::matrix::{self, Notice, VerifyOptions};
 
 /// A command that did not do what it should.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Cluster(ClusterCommand::List(args)) => list(args, output),
         Command::Cluster(ClusterCommand::Plan(args)) => plan(args, output).await,
         Command::Credentials(args) => credentials(args, output).await,
+        Command::Verify(args) => verify(args, output).await,
     };
     let code = outcome.unwrap_or_else(|failure| fail(name, &target, &failure, output));
     ExitCode::from(code)
@@ -60,6 +64,7 @@ fn about(command: &Command) -> (&'static str, Target, Reporting) {
         Command::Cluster(ClusterCommand::List(args)) => ("list", Target::default(), args.reporting),
         Command::Cluster(ClusterCommand::Plan(args)) => ("plan", args.target.clone(), args.reporting),
         Command::Credentials(args) => ("credentials", args.target.clone(), args.reporting),
+        Command::Verify(args) => ("verify", args.target.clone(), args.reporting),
     }
 }
 
@@ -85,6 +90,24 @@ async fn credentials(args: CredentialsArgs, output: Output) -> Result<u8, Failur
     let selection = args.target.selection(args.spec)?;
     let report = commands::credentials(&selection, &Live::reporter(output), signal::cancelled()).await?;
     finish(output, "credentials", &report, || summary::credentials(&report, &args.target, output.paint))
+}
+
+async fn verify(args: VerifyArgs, output: Output) -> Result<u8, Failure> {
+    let selection = args.target.selection(None)?;
+    let cluster = Cluster::existing(&selection.root, Some(&selection.wanted()))?;
+    let notice: Notice = Arc::new(move |text: &str| output.error_line(text));
+    let mut options = VerifyOptions::default();
+    (options.skip_client, options.notice) = (args.skip_client, Some(notice));
+    let report = tokio::select! {
+        biased;
+        () = signal::cancelled() => return Err(CommandError::Interrupted.into()),
+        report = matrix::verify(&cluster, &options, &|_| {}) => report,
+    };
+    let report =
+        report.map_err(|error| Failure::Refused { message: chain(&error), code: exit::UNHEALTHY })?;
+    let detail = if args.all { Detail::All } else { Detail::Summary };
+    finish(output, "verify", &report, || rendering::text(&report, detail).trim_end().to_owned())?;
+    Ok(if report.ok { exit::OK } else { exit::UNHEALTHY })
 }
 
 async fn stop(args: StopArgs, output: Output) -> Result<u8, Failure> {
@@ -128,7 +151,10 @@ fn confirm(selection: &Selection, target: &Target, output: Output) -> Result<(),
     if output.ask(&question) == name.as_str() {
         return Ok(());
     }
-    Err(Failure::Refused { message: "that was not its name; nothing was deleted".to_owned(), code: exit::USAGE })
+    Err(Failure::Refused {
+        message: "that was not its name; nothing was deleted".to_owned(),
+        code: exit::USAGE,
+    })
 }
 
 fn ps(args: LookArgs, output: Output) -> Result<u8, Failure> {
@@ -163,7 +189,12 @@ fn told(output: Output) -> impl Fn(&StopReport) + Sync {
         let (tone, mark) = if report.error.is_some() { (Tone::Bad, "✗") } else { (Tone::Good, "✓") };
         let time = format!("{}.{} s", report.millis / 1000, report.millis % 1000 / 100);
         let detail = if report.outcome == "killed" { ": it did not end within its deadline" } else { "" };
-        output.line(&format!("{} {}  {}{detail}  {time}", output.paint.paint(tone, mark), report.node, report.outcome));
+        output.line(&format!(
+            "{} {}  {}{detail}  {time}",
+            output.paint.paint(tone, mark),
+            report.node,
+            report.outcome
+        ));
     }
 }
 
@@ -193,7 +224,9 @@ fn finish<T: Serialize>(
 /// Prints a failure and gives its code.
 fn fail(command: &str, target: &Target, failure: &Failure, output: Output) -> u8 {
     let (document, text, code) = match failure {
-        Failure::Refused { message, code } => (json::failure(command, message, &[], *code), message.clone(), *code),
+        Failure::Refused { message, code } => {
+            (json::failure(command, message, &[], *code), message.clone(), *code)
+        }
         Failure::Command(error) => {
             let code = exit::of(error);
             let text = [message(error), next_step(command, target, error)].concat();
@@ -226,10 +259,9 @@ fn next_step(command: &str, target: &Target, error: &CommandError) -> String {
         other => summary::command(target, &format!("cluster {other}")),
     };
     match error {
-        CommandError::Engine(EngineError::Interrupted { .. }) => format!(
-            "\n  finish:  {again}\n  undo:    {}",
-            summary::command(target, "cluster down")
-        ),
+        CommandError::Engine(EngineError::Interrupted { .. }) => {
+            format!("\n  finish:  {again}\n  undo:    {}", summary::command(target, "cluster down"))
+        }
         CommandError::Engine(EngineError::Step { .. }) => format!(
             "\n\nnext: mend the cause, then run the same command again; it goes on where it stopped\n  \
              look:  {}\n  undo:  {}",

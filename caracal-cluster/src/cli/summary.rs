@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use super::args::Target;
 use super::output::{Output, Paint, Tone, columns, wrap};
-use crate::lifecycle::commands::{Change, DownReport, FileChange, PlanReport, PlannedStep, Standing, UpReport};
+use crate::lifecycle::commands::{
+    Change, DownReport, FileChange, PlanReport, PlannedStep, Standing, UpReport,
+};
 use crate::lifecycle::engine::Outcome;
 use crate::plan::check::Severity;
 
@@ -59,8 +61,14 @@ pub(super) fn up(report: &UpReport, target: &Target, paint: Paint) -> String {
                     TOPIC
                 ),
             ),
-            ("or with kcat", format!("kcat -F '{}/kcat.conf' -C -t {TOPIC} -o beginning", folder("consumer"))),
-            ("give a service its settings", format!("set -a; source '{}/.env.kafka'; set +a", folder("producer"))),
+            (
+                "or with kcat",
+                format!("kcat -F '{}/kcat.conf' -C -t {TOPIC} -o beginning", folder("consumer")),
+            ),
+            (
+                "give a service its settings",
+                format!("set -a; source '{}/.env.kafka'; set +a", folder("producer")),
+            ),
             ("stop it, keep the data", command(target, "cluster down")),
         ],
     );
@@ -140,7 +148,8 @@ pub(super) fn down(report: &DownReport, kept: bool, target: &Target) -> String {
 pub(super) fn plan(report: &PlanReport, files: bool, output: Output) -> String {
     let paint = output.paint;
     let made = if report.existed { "has been made before" } else { "does not exist yet" };
-    let mut text = paint.paint(Tone::Bold, &format!("cluster {} {made}; nothing is changed by this", report.cluster));
+    let mut text =
+        paint.paint(Tone::Bold, &format!("cluster {} {made}; nothing is changed by this", report.cluster));
     let _ = writeln!(text, "\n{}", paint.paint(Tone::Dim, &report.directory.display().to_string()));
     if !report.ports_known {
         let _ = writeln!(text, "its ports are leased by `up`; those shown may become others");

@@ -127,7 +127,9 @@ pub(super) fn list(report: &ListReport, paint: Paint) -> String {
     );
     for cluster in &report.clusters {
         if let Some(problem) = &cluster.problem {
-            text.push_str(&["\n", &paint.paint(Tone::Warn, "!"), " ", cluster.cluster.as_str(), " ", problem].concat());
+            text.push_str(
+                &["\n", &paint.paint(Tone::Warn, "!"), " ", cluster.cluster.as_str(), " ", problem].concat(),
+            );
         }
     }
     text
@@ -163,7 +165,8 @@ fn finished(table: &Table) -> String {
 
 fn painted(table: &str, paint: Paint) -> String {
     let lines = table.lines().enumerate().map(|(at, line)| {
-        if at == 0 || !line.starts_with(' ') && columns(line.trim()) == columns(line) && !line.contains("  ") {
+        if at == 0 || !line.starts_with(' ') && columns(line.trim()) == columns(line) && !line.contains("  ")
+        {
             return paint.paint(Tone::Dim, line);
         }
         let line = line.replacen(" running", &format!(" {}", paint.paint(Tone::Good, "running")), 1);
@@ -268,7 +271,8 @@ mod tests {
             problem: Some("was never finished".to_owned()),
             directory: "/state/clusters/half".into(),
         };
-        let text = list(&ListReport { state_root: "/state".into(), clusters: vec![cluster, broken] }, Paint(false));
+        let text =
+            list(&ListReport { state_root: "/state".into(), clusters: vec![cluster, broken] }, Paint(false));
         assert!(text.starts_with("clusters in /state\n"), "{text}");
         assert!(text.contains("demo") && text.contains("7/7") && text.contains("clusters/demo"), "{text}");
         assert!(text.contains("! half was never finished"), "{text}");

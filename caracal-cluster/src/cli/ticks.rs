@@ -53,7 +53,8 @@ impl TickList {
         // A title too long for its column pushes its time to the right; the list stays readable.
         let gap = " ".repeat(room.saturating_sub(columns(title)).max(2));
         let head = columns(mark) + 1 + columns(title) + columns(&gap) + columns(&time);
-        let first = format!("{} {title}{gap}{}", self.paint.paint(tone, mark), self.paint.paint(Tone::Dim, &time));
+        let first =
+            format!("{} {title}{gap}{}", self.paint.paint(tone, mark), self.paint.paint(Tone::Dim, &time));
         let mut rest = wrap(text, self.width.map_or(usize::MAX, |width| width.saturating_sub(4)));
         if text.is_empty() {
             return vec![first];
@@ -165,9 +166,23 @@ mod tests {
     fn rendered(width: Option<usize>, paint: bool) -> String {
         let events = [
             Event::Started(Step::Distribution),
-            Event::Progress { step: Step::Distribution, what: "fetching kafka".to_owned(), done: 1, total: 9 },
-            Event::Progress { step: Step::Distribution, what: "fetching kafka".to_owned(), done: 2, total: 9 },
-            Event::Finished(Step::Distribution, Outcome::Changed("Java 25".to_owned()), Duration::from_millis(6020)),
+            Event::Progress {
+                step: Step::Distribution,
+                what: "fetching kafka".to_owned(),
+                done: 1,
+                total: 9,
+            },
+            Event::Progress {
+                step: Step::Distribution,
+                what: "fetching kafka".to_owned(),
+                done: 2,
+                total: 9,
+            },
+            Event::Finished(
+                Step::Distribution,
+                Outcome::Changed("Java 25".to_owned()),
+                Duration::from_millis(6020),
+            ),
             Event::Note("little memory".to_owned()),
             Event::Note("little memory".to_owned()),
             Event::Drift(Step::Brokers, (0..10).map(|n| format!("reason {n}")).collect()),

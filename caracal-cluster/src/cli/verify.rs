@@ -18,7 +18,8 @@ pub enum Detail {
 
 /// The report as a person reads it, legible without colour; ends with a newline.
 pub fn text(report: &VerifyReport, detail: Detail) -> String {
-    let mut text = format!("{}: Kafka {}, registry {}\n\n", report.cluster, report.kafka_version, report.registry);
+    let mut text =
+        format!("{}: Kafka {}, registry {}\n\n", report.cluster, report.kafka_version, report.registry);
     for group in Group::ALL {
         let cells: Vec<&Cell> = report.cells.iter().filter(|cell| cell.group == group).collect();
         if cells.is_empty() {
@@ -77,7 +78,8 @@ pub fn line(cell: &Cell) -> String {
     let seen = cell.seen.replace('\n', "\n           ");
     match cell.outcome {
         CellOutcome::Passed => {
-            let _ = write!(text, ": {}", if cell.control.is_some() { format!("refused: {seen}") } else { seen });
+            let _ =
+                write!(text, ": {}", if cell.control.is_some() { format!("refused: {seen}") } else { seen });
         }
         CellOutcome::NotRun => {
             let _ = write!(text, ": {seen}");
@@ -93,7 +95,8 @@ pub fn line(cell: &Cell) -> String {
 pub fn verdict(report: &VerifyReport) -> String {
     let [passed, failed, not_run] =
         [CellOutcome::Passed, CellOutcome::Failed, CellOutcome::NotRun].map(|outcome| report.count(outcome));
-    let counts = format!("{passed} passed, {failed} failed, {not_run} not run in {:.1} s", seconds(report.millis));
+    let counts =
+        format!("{passed} passed, {failed} failed, {not_run} not run in {:.1} s", seconds(report.millis));
     let client = match &report.round_trips {
         RoundTrips::NotRun { why } => format!("; client library not run: {why}"),
         RoundTrips::Failed { .. } => "; client library failed".to_owned(),

@@ -313,7 +313,8 @@ async fn run(context: &Context<'_>, planned: &[Planned], told: &(dyn Fn(&Cell) +
     warm_up(context).await;
     for now in [Turn::Make, Turn::Allowed, Turn::Refused, Turn::Delete] {
         let cells = planned.iter().filter(|planned| turn(planned) == now);
-        let mut running = stream::iter(cells.map(|planned| try_one(context, planned))).buffer_unordered(PARALLEL);
+        let mut running =
+            stream::iter(cells.map(|planned| try_one(context, planned))).buffer_unordered(PARALLEL);
         let mut done = Vec::new();
         while let Some((planned, mut cell)) = running.next().await {
             check_control(&mut cell, |control| judged.get(control));

@@ -112,9 +112,9 @@ pub async fn plan(selection: &Selection) -> Result<PlanReport, CommandError> {
     let (directory, existed, ports_known) = (cluster.dir.path(), cluster.existed, cluster.ports_known);
     let name = cluster.plan.cluster.clone();
     let steps = steps(cluster).await;
-    let differs = steps
-        .iter()
-        .any(|step| matches!(step.standing, Standing::Differs | Standing::Absent | Standing::Waiting | Standing::Problem));
+    let differs = steps.iter().any(|step| {
+        matches!(step.standing, Standing::Differs | Standing::Absent | Standing::Waiting | Standing::Problem)
+    });
     let differs = differs || files.iter().any(|file| file.change != Change::Same);
     Ok(PlanReport { cluster: name, directory, existed, ports_known, differs, notes, steps, files })
 }

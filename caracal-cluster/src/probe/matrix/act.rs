@@ -51,12 +51,19 @@ pub(super) enum Act {
     /// Sends a rule that is invalid.
     AlterRules,
     /// Commits an offset and reads it back.
-    Commit { group: String, topic: String },
+    Commit {
+        group: String,
+        topic: String,
+    },
     /// Compares the cluster's rules with the plan's.
     CompareRules,
     /// Has the creation of a topic checked, not done.
-    CreateTopic { name: String },
-    DescribeConfigs { topic: String },
+    CreateTopic {
+        name: String,
+    },
+    DescribeConfigs {
+        topic: String,
+    },
     /// Deletes what this run made.
     DropScratch,
     /// Gets an id for an idempotent producer.
@@ -67,15 +74,25 @@ pub(super) enum Act {
     /// Makes this run's topic.
     MakeScratch,
     /// Reads from the start of partition 0.
-    Read { topic: String },
+    Read {
+        topic: String,
+    },
     /// Asks for every right of its own.
-    Rights { topic: String },
+    Rights {
+        topic: String,
+    },
     /// Writes a record and reads it back.
-    RoundTrip { topic: String },
+    RoundTrip {
+        topic: String,
+    },
     /// Gets an id for a transactional producer whose own id begins so.
-    Transactional { id: String },
+    Transactional {
+        id: String,
+    },
     /// Writes to a partition that cannot exist.
-    Write { topic: String },
+    Write {
+        topic: String,
+    },
 }
 
 /// The administrator who tells where leaders and coordinators are, so that a principal need not be allowed
@@ -116,7 +133,12 @@ impl From<AdminError> for Seen {
 
 impl Act {
     /// Does it as a user.
-    pub(super) async fn run(&self, context: &Context<'_>, user: &crate::names::UserName, deadline: Deadline) -> Seen {
+    pub(super) async fn run(
+        &self,
+        context: &Context<'_>,
+        user: &crate::names::UserName,
+        deadline: Deadline,
+    ) -> Seen {
         let user = match context.user(user) {
             Ok(user) => user,
             Err(seen) => return seen,
@@ -133,14 +155,18 @@ impl Act {
             Self::Commit { group, topic } => commit(context, &admin, group, topic, deadline).await,
             Self::Idempotent => idempotent(&mut admin, deadline).await,
             // Two that begin under one id at once would be in each other's way.
-            Self::Transactional { id } => transactional(context, &admin, &format!("{id}-{}", user.name), deadline).await,
+            Self::Transactional { id } => {
+                transactional(context, &admin, &format!("{id}-{}", user.name), deadline).await
+            }
             Self::DescribeConfigs { topic } => describe_configs(&mut admin, topic, deadline).await,
             Self::CreateTopic { name } => create_topic(&mut admin, name, deadline).await,
             Self::MakeScratch => make_scratch(context, &mut admin, deadline).await,
             Self::DropScratch => drop_scratch(context, &mut admin, deadline).await,
             Self::LookUpUser => look_up_user(context, &mut admin, deadline).await,
             Self::AlterUsers => alter_users(context, &mut admin, deadline).await,
-            Self::ListRules => admin.acls(deadline).await.map(|rules| accepted(format!("{} rules", rules.len()))),
+            Self::ListRules => {
+                admin.acls(deadline).await.map(|rules| accepted(format!("{} rules", rules.len())))
+            }
             Self::AlterRules => alter_rules(context, &mut admin, deadline).await,
             Self::CompareRules => compare_rules(context, &mut admin, deadline).await,
         };
@@ -168,7 +194,9 @@ async fn write(context: &Context<'_>, admin: &Admin, topic: &str, deadline: Dead
     let mut connection = admin.connect(leader, deadline).await?;
     let value = Some(Bytes::from_static(b"never written"));
     match records::produce(&mut connection, topic, NO_PARTITION, None, value, deadline).await {
-        Ok(offset) => Ok(Seen::Broken(format!("a record was written to partition {NO_PARTITION} at {offset}"))),
+        Ok(offset) => {
+            Ok(Seen::Broken(format!("a record was written to partition {NO_PARTITION} at {offset}")))
+        }
         Err(error) if is_code(&error, ResponseError::UnknownTopicOrPartition) => {
             Ok(accepted("may write: only the partition was refused, which does not exist"))
         }
@@ -366,7 +394,8 @@ async fn compare_rules(context: &Context<'_>, admin: &mut Admin, deadline: Deadl
     if drift.is_empty() {
         return Ok(Seen::Found(rights::planned_rules(context.plan.acls.len())));
     }
-    let missing = drift.missing.iter().map(|rule| format!("missing: {}", crate::admin::AclBinding::from(rule)));
+    let missing =
+        drift.missing.iter().map(|rule| format!("missing: {}", crate::admin::AclBinding::from(rule)));
     let unplanned = drift.unplanned.iter().map(|rule| format!("not planned: {rule}"));
     Ok(Seen::Found(missing.chain(unplanned).collect::<Vec<_>>().join("; ")))
 }

@@ -68,7 +68,7 @@ pub enum VerifyError {
         what: String,
         /// The cause.
         #[source]
-        source: PkiError,
+        source: Box<PkiError>,
     },
     /// The system has no random bytes.
     #[error("the operating system gave no random bytes")]

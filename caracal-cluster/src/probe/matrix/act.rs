@@ -172,7 +172,7 @@ struct Actor<'c> {
 }
 
 impl Actor<'_> {
-    async fn to(&mut self, broker: i32, deadline: Deadline) -> Result<&mut Connection, AdminError> {
+    async fn connection(&mut self, broker: i32, deadline: Deadline) -> Result<&mut Connection, AdminError> {
         let connection = match self.context.pool.take(self.user.name.as_str(), broker) {
             Some(connection) => connection,
             None => self.admin.connect(broker, deadline).await?,
@@ -180,14 +180,14 @@ impl Actor<'_> {
         Ok(&mut self.held.insert((broker, connection)).1)
     }
 
-    async fn to_leader(&mut self, topic: &str, deadline: Deadline) -> Result<&mut Connection, AdminError> {
+    async fn leader(&mut self, topic: &str, deadline: Deadline) -> Result<&mut Connection, AdminError> {
         let leader = self.context.guide.leader(topic, deadline).await?;
-        self.to(leader, deadline).await
+        self.connection(leader, deadline).await
     }
 
-    async fn to_controller(&mut self, deadline: Deadline) -> Result<&mut Connection, AdminError> {
+    async fn controller(&mut self, deadline: Deadline) -> Result<&mut Connection, AdminError> {
         let controller = self.context.guide.controller(deadline).await?;
-        self.to(controller, deadline).await
+        self.connection(controller, deadline).await
     }
 }
 
@@ -259,7 +259,7 @@ fn is_code(error: &WireError, code: ResponseError) -> bool {
 }
 
 async fn write(actor: &mut Actor<'_>, topic: &str, deadline: Deadline) -> Tried {
-    let connection = actor.to_leader(topic, deadline).await?;
+    let connection = actor.leader(topic, deadline).await?;
     let value = Some(Bytes::from_static(b"never written"));
     match records::produce(connection, topic, NO_PARTITION, None, value, deadline).await {
         Ok(offset) => {
@@ -273,7 +273,7 @@ async fn write(actor: &mut Actor<'_>, topic: &str, deadline: Deadline) -> Tried 
 }
 
 async fn read(actor: &mut Actor<'_>, topic: &str, deadline: Deadline) -> Tried {
-    let connection = actor.to_leader(topic, deadline).await?;
+    let connection = actor.leader(topic, deadline).await?;
     match records::fetch(connection, topic, 0, 0, Duration::ZERO, deadline).await {
         Ok(records) => Ok(accepted(format!("read {} records of partition 0", records.len()))),
         // Retention may have taken the first records away.
@@ -286,7 +286,7 @@ async fn read(actor: &mut Actor<'_>, topic: &str, deadline: Deadline) -> Tried {
 
 async fn round_trip(actor: &mut Actor<'_>, topic: &str, deadline: Deadline) -> Tried {
     let value = Bytes::from(actor.context.names.salt.clone());
-    let connection = actor.to_leader(topic, deadline).await?;
+    let connection = actor.leader(topic, deadline).await?;
     let offset = records::produce(connection, topic, 0, None, Some(value.clone()), deadline).await?;
     let wait = Duration::from_secs(2);
     let found = records::fetch(connection, topic, 0, offset, wait, deadline).await?;
@@ -304,7 +304,7 @@ async fn rights(actor: &mut Actor<'_>, topic: &str, deadline: Deadline) -> Tried
         .with_topics(Some(vec![asked]))
         .with_allow_auto_topic_creation(false)
         .with_include_topic_authorized_operations(true);
-    let connection = actor.to_controller(deadline).await?;
+    let connection = actor.controller(deadline).await?;
     let response = connection.call_as("ask for rights", &request, METADATA, deadline).await?;
     let Some(found) = response.topics.into_iter().next() else {
         return Ok(Seen::Broken("the answer lacks the topic".to_owned()));
@@ -339,7 +339,7 @@ fn operations(bits: i32) -> String {
 
 async fn commit(actor: &mut Actor<'_>, group: &str, topic: &str, deadline: Deadline) -> Tried {
     let coordinator = actor.context.guide.group(group, deadline).await?;
-    let connection = actor.to(coordinator, deadline).await?;
+    let connection = actor.connection(coordinator, deadline).await?;
     records::commit_offset(connection, group, topic, 0, 0, deadline).await?;
     let found = records::committed_offset(connection, group, topic, 0, deadline).await?;
     Ok(match found {
@@ -349,14 +349,14 @@ async fn commit(actor: &mut Actor<'_>, group: &str, topic: &str, deadline: Deadl
 }
 
 async fn idempotent(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
-    let connection = actor.to_controller(deadline).await?;
+    let connection = actor.controller(deadline).await?;
     let id = records::init_producer_id(connection, None, deadline).await?;
     Ok(accepted(format!("producer id {id}")))
 }
 
 async fn transactional(actor: &mut Actor<'_>, id: &str, deadline: Deadline) -> Tried {
     let coordinator = actor.context.guide.transaction(id, deadline).await?;
-    let connection = actor.to(coordinator, deadline).await?;
+    let connection = actor.connection(coordinator, deadline).await?;
     let producer = records::init_producer_id(connection, Some(id), deadline).await?;
     Ok(accepted(format!("producer id {producer}")))
 }
@@ -368,7 +368,7 @@ async fn describe_configs(actor: &mut Actor<'_>, topic: &str, deadline: Deadline
         .with_resource_name(text(topic))
         .with_configuration_keys(None);
     let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-    let connection = actor.to_controller(deadline).await?;
+    let connection = actor.controller(deadline).await?;
     let response = connection.call_as(DOING, &request, i16::MAX, deadline).await?;
     let Some(found) = response.results.into_iter().next() else {
         return Ok(Seen::Broken("the answer lacks the topic".to_owned()));
@@ -389,7 +389,7 @@ async fn create_topic(actor: &mut Actor<'_>, name: &str, deadline: Deadline) -> 
         .with_topics(vec![topic])
         .with_validate_only(true)
         .with_timeout_ms(deadline.remaining().as_millis().try_into().unwrap_or(i32::MAX));
-    let connection = actor.to_controller(deadline).await?;
+    let connection = actor.controller(deadline).await?;
     let response = connection.call_as(DOING, &request, i16::MAX, deadline).await?;
     let code = response.topics.first().map_or(0, |result| result.error_code);
     Ok(match ApiError::from_code(code, None, format!("topic {name}")) {
@@ -403,7 +403,7 @@ async fn look_up_user(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
     const DOING: &str = "look a user up";
     let name = UserName::default().with_name(text(&actor.context.names.scratch()));
     let request = DescribeUserScramCredentialsRequest::default().with_users(Some(vec![name]));
-    let connection = actor.to_controller(deadline).await?;
+    let connection = actor.controller(deadline).await?;
     let response = connection.call_as(DOING, &request, i16::MAX, deadline).await?;
     Ok(match ApiError::from_code(response.error_code, None, "users") {
         Some(error) => refused(connection, DOING, error),
@@ -418,7 +418,7 @@ async fn alter_users(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
         .with_name(text(&name))
         .with_mechanism(Mechanism::ScramSha512.kafka_type());
     let request = AlterUserScramCredentialsRequest::default().with_deletions(vec![deletion]);
-    let connection = actor.to_controller(deadline).await?;
+    let connection = actor.controller(deadline).await?;
     let response = connection.call_as(DOING, &request, i16::MAX, deadline).await?;
     let code = response.results.first().map_or(0, |result| result.error_code);
     Ok(match ApiError::from_code(code, None, format!("user {name}")) {
@@ -442,7 +442,7 @@ async fn alter_rules(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
         .with_operation(DESCRIBE)
         .with_permission_type(DENY);
     let request = CreateAclsRequest::default().with_creations(vec![rule]);
-    let connection = actor.to_controller(deadline).await?;
+    let connection = actor.controller(deadline).await?;
     let response = connection.call_as(DOING, &request, i16::MAX, deadline).await?;
     let code = response.results.first().map_or(0, |result| result.error_code);
     Ok(match ApiError::from_code(code, None, "access rules") {

@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use crate::probe::client::RoundTrips;
 use crate::probe::matrix::{Cell, CellOutcome, Group, VerifyReport};
 
+/// How many failures of a group a summary shows: a node that is down fails hundreds of cells.
+const MOST: usize = 20;
+
 /// How much of a report is shown.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "a flag of the command line: shown wholly or not")]
@@ -37,8 +40,14 @@ pub fn text(report: &VerifyReport, detail: Detail) -> String {
         match detail {
             Detail::All => cells.iter().for_each(|cell| text.push_str(&indented(&line(cell)))),
             Detail::Summary => {
-                let failed = cells.iter().filter(|cell| cell.outcome == CellOutcome::Failed);
-                failed.for_each(|cell| text.push_str(&indented(&line(cell))));
+                let failed = || cells.iter().filter(|cell| cell.outcome == CellOutcome::Failed);
+                failed().take(MOST).for_each(|cell| text.push_str(&indented(&line(cell))));
+                if let more @ 1.. = failed().count().saturating_sub(MOST) {
+                    text.push_str(&indented(&format!(
+                        "{:<7}  {more} more cells",
+                        CellOutcome::Failed.label()
+                    )));
+                }
                 not_run(&cells).iter().for_each(|line| text.push_str(&indented(line)));
             }
         }

@@ -91,6 +91,7 @@ pub(super) struct Context<'a> {
     pub(super) identities: Identities,
     pub(super) names: Names,
     pub(super) guide: act::Guide,
+    pub(super) pool: act::Pool,
 }
 
 impl Attempt {

@@ -2,6 +2,8 @@
 //!
 //! Every refusal names the cell that is its control: the same thing, accepted, with one difference removed.
 
+use time::OffsetDateTime;
+
 use crate::names::UserName;
 use crate::plan::{
     Ca, ClusterPlan, ListenerPlan, NodePlan, NodeRole, Protection, Role, SubjectPlan, UserPlan,
@@ -71,13 +73,30 @@ impl Planned {
     }
 }
 
-/// What a run of the matrix calls its own: `salt` is another one every time.
+/// What a run of the matrix calls its own: `salt` is another one every time and begins with the time.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     pub(super) salt: String,
 }
 
+/// How old a topic of another run must be before it is taken for one whose run was killed.
+const ABANDONED: i64 = 3600;
+
 impl Names {
+    /// The names of a run that begins now.
+    pub(super) fn new(now: OffsetDateTime, random: &[u8]) -> Self {
+        Self { salt: format!("{:08x}-{}", now.unix_timestamp(), hex::encode(random)) }
+    }
+
+    /// Whether a topic was made by a run that ended, a while ago, without deleting it.
+    pub(super) fn is_abandoned(topic: &str, now: OffsetDateTime) -> bool {
+        let hexadecimal = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let parts = topic.strip_prefix("verify-").and_then(|salt| salt.split_once('-'));
+        let made = parts.filter(|(time, random)| hexadecimal(time) && hexadecimal(random));
+        let made = made.and_then(|(time, _)| i64::from_str_radix(time, 16).ok());
+        made.is_some_and(|made| now.unix_timestamp() - made > ABANDONED)
+    }
+
     /// The topic, and whatever else, that no application has a right to.
     pub(super) fn scratch(&self) -> String {
         format!("verify-{}", self.salt)
@@ -391,6 +410,19 @@ mod tests {
                 (Expected::Refused(_), None) => panic!("{} has no control", cell.id),
                 (_, control) => assert_eq!(*control, None, "{}", cell.id),
             }
+        }
+    }
+
+    #[test]
+    fn only_old_topics_of_killed_runs_are_abandoned() {
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        let topic = |age: i64| Names::new(now - time::Duration::seconds(age), &[1, 2, 3, 4]).scratch();
+        assert!(Names::is_abandoned(&topic(ABANDONED + 1), now));
+        assert!(!Names::is_abandoned(&topic(ABANDONED - 1), now));
+        for other in
+            ["verify-", "verify-00000001", "verify-00000001-x", "verify-00000001-0000000g", "caracal.dlq"]
+        {
+            assert!(!Names::is_abandoned(other, now), "{other}");
         }
     }
 

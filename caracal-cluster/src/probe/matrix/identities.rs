@@ -137,7 +137,7 @@ fn issue(ca: &CertificateAuthority, name: &str, validity: Validity) -> Result<Is
 }
 
 fn minting(what: &str, source: PkiError) -> VerifyError {
-    VerifyError::Minting { what: what.to_owned(), source }
+    VerifyError::Minting { what: what.to_owned(), source: Box::new(source) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Arguments and their help texts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -8,6 +8,7 @@ use super::exit;
 use crate::dir::{DirError, StateRoot};
 use crate::lifecycle::commands::Selection;
 use crate::names::ClusterName;
+use crate::spec::{ClusterSpec, DEFAULT_CLUSTER};
 
 /// What both binaries understand.
 #[derive(Clone, Debug, Subcommand)]
@@ -136,6 +137,16 @@ impl Target {
             Some(path) => StateRoot::at(path),
             None => StateRoot::from_environment(),
         }
+    }
+
+    /// The same with the name that a description gives, for commands to paste.
+    pub(super) fn described(&self, spec_file: Option<&Path>) -> Self {
+        let named = || {
+            let text = std::fs::read_to_string(spec_file?).ok()?;
+            let name = ClusterSpec::parse(&text, "").ok()?.name;
+            (name.as_str() != DEFAULT_CLUSTER).then_some(name)
+        };
+        Self { name: self.name.clone().or_else(named), state_dir: self.state_dir.clone() }
     }
 
     pub(super) fn selection(&self, spec_file: Option<PathBuf>) -> Result<Selection, DirError> {

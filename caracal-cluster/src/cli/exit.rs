@@ -82,10 +82,14 @@ fn of_dir(error: &DirError) -> u8 {
 
 fn of_step(error: &StepError) -> u8 {
     match error {
-        StepError::Preflight { .. } | StepError::Install(_) | StepError::Verify(_) | StepError::Java(_) => MACHINE,
+        StepError::Preflight { .. } | StepError::Install(_) | StepError::Verify(_) | StepError::Java(_) => {
+            MACHINE
+        }
         StepError::Dir(error) => of_dir(error),
         StepError::Cluster(error) => of_cluster(error),
-        StepError::Credentials(error) | StepError::Access(AccessError::Credentials(error)) => of_credentials(error),
+        StepError::Credentials(error) | StepError::Access(AccessError::Credentials(error)) => {
+            of_credentials(error)
+        }
         StepError::Access(AccessError::Tls { .. }) => TLS,
         StepError::Wire(error) => of_wire(error),
         StepError::Admin(AdminError::Wire(error)) => of_wire(error),
@@ -106,9 +110,9 @@ fn of_credentials(error: &CredentialsError) -> u8 {
     match error {
         CredentialsError::Dir(error) => of_dir(error),
         CredentialsError::Random { .. } => MACHINE,
-        CredentialsError::Pki { .. } | CredentialsError::Missing { .. } | CredentialsError::HalfAuthority { .. } => {
-            UNHEALTHY
-        }
+        CredentialsError::Pki { .. }
+        | CredentialsError::Missing { .. }
+        | CredentialsError::HalfAuthority { .. } => UNHEALTHY,
     }
 }
 

@@ -5,16 +5,16 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::args::{
-    ClusterCommand, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting, RuntimeChoice,
-    StartArgs, StopArgs, Target, UpArgs,
+    ClusterCommand, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting,
+    RuntimeChoice, StartArgs, StopArgs, Target, UpArgs,
 };
-use super::output::{Output, Tone};
+use super::output::{Output, Tone, wrap_indented};
 use super::ticks::Live;
 use super::{exit, json, signal, summary, tables};
+use crate::lifecycle::chain;
 use crate::lifecycle::commands::{self, CommandError, DownReport, Selection};
 use crate::lifecycle::down::StopReport;
 use crate::lifecycle::engine::EngineError;
-use crate::lifecycle::{ClusterError, chain};
 
 /// A command that did not do what it should.
 #[derive(Debug)]
@@ -52,14 +52,20 @@ pub async fn run(command: Command) -> ExitCode {
 /// Name, cluster and rendering of a command.
 fn about(command: &Command) -> (&'static str, Target, Reporting) {
     match command {
-        Command::Cluster(ClusterCommand::Up(args)) => ("up", args.target.clone(), args.reporting),
+        Command::Cluster(ClusterCommand::Up(args)) => {
+            ("up", args.target.described(args.spec.as_deref()), args.reporting)
+        }
         Command::Cluster(ClusterCommand::Down(args)) => ("down", args.target.clone(), args.reporting),
         Command::Cluster(ClusterCommand::Start(args)) => ("start", args.target.clone(), args.reporting),
         Command::Cluster(ClusterCommand::Stop(args)) => ("stop", args.target.clone(), args.reporting),
         Command::Cluster(ClusterCommand::Ps(args)) => ("ps", args.target.clone(), args.reporting),
         Command::Cluster(ClusterCommand::List(args)) => ("list", Target::default(), args.reporting),
-        Command::Cluster(ClusterCommand::Plan(args)) => ("plan", args.target.clone(), args.reporting),
-        Command::Credentials(args) => ("credentials", args.target.clone(), args.reporting),
+        Command::Cluster(ClusterCommand::Plan(args)) => {
+            ("plan", args.target.described(args.spec.as_deref()), args.reporting)
+        }
+        Command::Credentials(args) => {
+            ("credentials", args.target.described(args.spec.as_deref()), args.reporting)
+        }
     }
 }
 
@@ -128,7 +134,10 @@ fn confirm(selection: &Selection, target: &Target, output: Output) -> Result<(),
     if output.ask(&question) == name.as_str() {
         return Ok(());
     }
-    Err(Failure::Refused { message: "that was not its name; nothing was deleted".to_owned(), code: exit::USAGE })
+    Err(Failure::Refused {
+        message: "that was not its name; nothing was deleted".to_owned(),
+        code: exit::USAGE,
+    })
 }
 
 fn ps(args: LookArgs, output: Output) -> Result<u8, Failure> {
@@ -139,7 +148,7 @@ fn ps(args: LookArgs, output: Output) -> Result<u8, Failure> {
 fn list(args: ListArgs, output: Output) -> Result<u8, Failure> {
     let root = Target { state_dir: args.state_dir, ..Target::default() }.root()?;
     let report = commands::list(&root);
-    finish(output, "list", &report, || tables::list(&report, output.paint))
+    finish(output, "list", &report, || tables::list(&report, output.width, output.paint))
 }
 
 async fn plan(args: PlanArgs, output: Output) -> Result<u8, Failure> {
@@ -163,7 +172,12 @@ fn told(output: Output) -> impl Fn(&StopReport) + Sync {
         let (tone, mark) = if report.error.is_some() { (Tone::Bad, "✗") } else { (Tone::Good, "✓") };
         let time = format!("{}.{} s", report.millis / 1000, report.millis % 1000 / 100);
         let detail = if report.outcome == "killed" { ": it did not end within its deadline" } else { "" };
-        output.line(&format!("{} {}  {}{detail}  {time}", output.paint.paint(tone, mark), report.node, report.outcome));
+        output.line(&format!(
+            "{} {}  {}{detail}  {time}",
+            output.paint.paint(tone, mark),
+            report.node,
+            report.outcome
+        ));
     }
 }
 
@@ -193,7 +207,9 @@ fn finish<T: Serialize>(
 /// Prints a failure and gives its code.
 fn fail(command: &str, target: &Target, failure: &Failure, output: Output) -> u8 {
     let (document, text, code) = match failure {
-        Failure::Refused { message, code } => (json::failure(command, message, &[], *code), message.clone(), *code),
+        Failure::Refused { message, code } => {
+            (json::failure(command, message, &[], *code), message.clone(), *code)
+        }
         Failure::Command(error) => {
             let code = exit::of(error);
             let text = [message(error), next_step(command, target, error)].concat();
@@ -202,10 +218,10 @@ fn fail(command: &str, target: &Target, failure: &Failure, output: Output) -> u8
     };
     if output.json {
         output.line(&document.to_string());
-    } else if code == exit::INTERRUPTED {
-        output.error_line(&text);
     } else {
-        output.error_line(&format!("{} {text}", output.paint.paint(Tone::Bad, "error:")));
+        let text = wrap_indented(&format!("error: {text}"), output.width);
+        let rest = text.strip_prefix("error:").unwrap_or(&text);
+        output.error_line(&format!("{}{rest}", output.paint.paint(Tone::Bad, "error:")));
     }
     code
 }
@@ -226,10 +242,9 @@ fn next_step(command: &str, target: &Target, error: &CommandError) -> String {
         other => summary::command(target, &format!("cluster {other}")),
     };
     match error {
-        CommandError::Engine(EngineError::Interrupted { .. }) => format!(
-            "\n  finish:  {again}\n  undo:    {}",
-            summary::command(target, "cluster down")
-        ),
+        CommandError::Engine(EngineError::Interrupted { .. }) => {
+            format!("\n  finish:  {again}\n  undo:    {}", summary::command(target, "cluster down"))
+        }
         CommandError::Engine(EngineError::Step { .. }) => format!(
             "\n\nnext: mend the cause, then run the same command again; it goes on where it stopped\n  \
              look:  {}\n  undo:  {}",
@@ -237,7 +252,7 @@ fn next_step(command: &str, target: &Target, error: &CommandError) -> String {
             summary::command(target, "cluster down")
         ),
         CommandError::Interrupted | CommandError::Stop { .. } => format!("\n  again:  {again}"),
-        CommandError::Cluster(ClusterError::Dir(_) | ClusterError::Unknown { .. }) => String::new(),
+        // Says by itself what to do.
         CommandError::Cluster(_) => String::new(),
     }
 }

@@ -11,7 +11,8 @@ use super::exit;
 /// the signal ends the process as usual.
 pub(super) fn cancelled() -> impl Future<Output = ()> {
     let (tell, told) = oneshot::channel::<()>();
-    if let (Ok(interrupt), Ok(terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+    if let (Ok(interrupt), Ok(terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    {
         tokio::spawn(watch(interrupt, terminate, tell));
     } else {
         // Kept open for ever: a closed channel must not look like a signal.

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use super::args::Target;
-use super::output::{Output, Paint, Tone, columns, wrap};
-use crate::lifecycle::commands::{Change, DownReport, FileChange, PlanReport, PlannedStep, Standing, UpReport};
+use super::output::{Output, Paint, Tone, columns, shortened, wrap};
+use crate::lifecycle::commands::{
+    Change, DownReport, FileChange, PlanReport, PlannedStep, Standing, UpReport,
+};
 use crate::lifecycle::engine::Outcome;
 use crate::plan::check::Severity;
 
@@ -59,8 +61,14 @@ pub(super) fn up(report: &UpReport, target: &Target, paint: Paint) -> String {
                     TOPIC
                 ),
             ),
-            ("or with kcat", format!("kcat -F '{}/kcat.conf' -C -t {TOPIC} -o beginning", folder("consumer"))),
-            ("give a service its settings", format!("set -a; source '{}/.env.kafka'; set +a", folder("producer"))),
+            (
+                "or with kcat",
+                format!("kcat -F '{}/kcat.conf' -C -t {TOPIC} -o beginning", folder("consumer")),
+            ),
+            (
+                "give a service its settings",
+                format!("set -a; source '{}/.env.kafka'; set +a", folder("producer")),
+            ),
             ("stop it, keep the data", command(target, "cluster down")),
         ],
     );
@@ -140,7 +148,8 @@ pub(super) fn down(report: &DownReport, kept: bool, target: &Target) -> String {
 pub(super) fn plan(report: &PlanReport, files: bool, output: Output) -> String {
     let paint = output.paint;
     let made = if report.existed { "has been made before" } else { "does not exist yet" };
-    let mut text = paint.paint(Tone::Bold, &format!("cluster {} {made}; nothing is changed by this", report.cluster));
+    let mut text =
+        paint.paint(Tone::Bold, &format!("cluster {} {made}; nothing is changed by this", report.cluster));
     let _ = writeln!(text, "\n{}", paint.paint(Tone::Dim, &report.directory.display().to_string()));
     if !report.ports_known {
         let _ = writeln!(text, "its ports are leased by `up`; those shown may become others");
@@ -170,6 +179,9 @@ pub(super) fn plan(report: &PlanReport, files: bool, output: Output) -> String {
     text
 }
 
+/// Columns shown of one detail; `--json` has all of it.
+const MOST_OF_A_DETAIL: usize = 160;
+
 fn planned_step(text: &mut String, step: &PlannedStep, output: Output) {
     let (tone, word) = match step.standing {
         Standing::Satisfied => (Tone::Good, "done"),
@@ -180,7 +192,8 @@ fn planned_step(text: &mut String, step: &PlannedStep, output: Output) {
         Standing::Problem => (Tone::Bad, "problem"),
     };
     if let [only] = step.details.as_slice() {
-        return lines(text, &format!("{word:<8}"), tone, &format!("{}: {only}", step.title), output);
+        let line = format!("{}: {}", step.title, shortened(only, MOST_OF_A_DETAIL));
+        return lines(text, &format!("{word:<8}"), tone, &line, output);
     }
     lines(text, &format!("{word:<8}"), tone, step.title, output);
     for detail in &step.details {

@@ -31,8 +31,15 @@ fn up_report() -> UpReport {
             bootstrap: vec!["localhost:20001".to_owned(), "localhost:20002".to_owned()],
             registry_url: "http://localhost:20003/apis/ccompat/v7".to_owned(),
         },
-        clients: vec![ClientFolder { user: "consumer".parse().unwrap(), path: "/state/clusters/demo/clients/consumer".into() }],
-        steps: vec![StepReport { step: Step::Brokers, outcome: Outcome::Changed("3 brokers".to_owned()), millis: 5200 }],
+        clients: vec![ClientFolder {
+            user: "consumer".parse().unwrap(),
+            path: "/state/clusters/demo/clients/consumer".into(),
+        }],
+        steps: vec![StepReport {
+            step: Step::Brokers,
+            outcome: Outcome::Changed("3 brokers".to_owned()),
+            millis: 5200,
+        }],
         millis: 11_470,
     }
 }
@@ -55,7 +62,13 @@ fn the_tree_is_sound_and_every_help_has_an_example_and_the_exit_codes() {
         assert!(help.contains("Example") && help.contains("cargo xtask c"), "no example:\n{help}");
         assert!(help.contains("Exit codes:") && help.contains("130  interrupted"), "no exit codes:\n{help}");
         assert!(help.contains("--json"), "no --json:\n{help}");
-        assert!(help.contains("hange") || help.contains("deleted") || help.contains("fits is left alone") || help.contains("as they were"), "does not say what changes:\n{help}");
+        assert!(
+            help.contains("hange")
+                || help.contains("deleted")
+                || help.contains("fits is left alone")
+                || help.contains("as they were"),
+            "does not say what changes:\n{help}"
+        );
     }
 }
 
@@ -76,7 +89,18 @@ fn documents_have_their_documented_keys() {
     let up = json::document("up", &up_report()).unwrap();
     assert_eq!(
         keys(&up),
-        ["clients", "cluster", "command", "directory", "endpoints", "existed", "format", "millis", "runtime", "steps"]
+        [
+            "clients",
+            "cluster",
+            "command",
+            "directory",
+            "endpoints",
+            "existed",
+            "format",
+            "millis",
+            "runtime",
+            "steps"
+        ]
     );
     assert_eq!((&up["format"], &up["command"]), (&1.into(), &"up".into()));
     assert_eq!(keys(&up["steps"][0]), ["detail", "millis", "outcome", "step"]);
@@ -85,20 +109,47 @@ fn documents_have_their_documented_keys() {
         cluster: "demo".parse().unwrap(),
         directory: "/state".into(),
         deleted: true,
-        nodes: vec![StopReport { node: "demo-kafka-1".to_owned(), outcome: "stopped", millis: 3, error: None }],
+        nodes: vec![StopReport {
+            node: "demo-kafka-1".to_owned(),
+            outcome: "stopped",
+            millis: 3,
+            error: None,
+        }],
         millis: 4,
     };
     let down = json::document("down", &down).unwrap();
     assert_eq!(keys(&down), ["cluster", "command", "deleted", "directory", "format", "millis", "nodes"]);
     assert_eq!(keys(&down["nodes"][0]), ["millis", "node", "outcome"]);
-    let ps = PsReport { cluster: "demo".parse().unwrap(), directory: "/s".into(), nodes: vec![], warnings: vec![] };
-    assert_eq!(keys(&json::document("ps", &ps).unwrap()), ["cluster", "command", "directory", "format", "nodes", "warnings"]);
+    let ps = PsReport {
+        cluster: "demo".parse().unwrap(),
+        directory: "/s".into(),
+        nodes: vec![],
+        warnings: vec![],
+    };
+    assert_eq!(
+        keys(&json::document("ps", &ps).unwrap()),
+        ["cluster", "command", "directory", "format", "nodes", "warnings"]
+    );
     let list = ListReport { state_root: "/s".into(), clusters: vec![] };
-    assert_eq!(keys(&json::document("list", &list).unwrap()), ["clusters", "command", "format", "state_root"]);
+    assert_eq!(
+        keys(&json::document("list", &list).unwrap()),
+        ["clusters", "command", "format", "state_root"]
+    );
     let plan = json::document("plan", &plan_report()).unwrap();
     assert_eq!(
         keys(&plan),
-        ["cluster", "command", "differs", "directory", "existed", "files", "format", "notes", "ports_known", "steps"]
+        [
+            "cluster",
+            "command",
+            "differs",
+            "directory",
+            "existed",
+            "files",
+            "format",
+            "notes",
+            "ports_known",
+            "steps"
+        ]
     );
     assert_eq!(keys(&plan["steps"][0]), ["details", "standing", "step", "title"]);
 }
@@ -183,7 +234,8 @@ fn failures_have_their_documented_codes() {
 
 #[test]
 fn an_error_document_says_each_cause_once() {
-    let source = DirError::Io { action: "reading", path: "/x".to_owned(), source: std::io::Error::other("broken") };
+    let source =
+        DirError::Io { action: "reading", path: "/x".to_owned(), source: std::io::Error::other("broken") };
     let error = CommandError::from(ClusterError::from(source));
     let document = json::error("ps", &error, 3);
     assert_eq!(

@@ -13,7 +13,7 @@ use crate::lifecycle::engine::{Event, Outcome, Reporter, Step};
 const MOST_REASONS: usize = 8;
 
 /// Columns of a step's title and time.
-const TITLE: usize = 33;
+const TITLE: usize = 40;
 
 /// Turns events into lines.
 #[derive(Clone, Debug)]
@@ -53,7 +53,8 @@ impl TickList {
         // A title too long for its column pushes its time to the right; the list stays readable.
         let gap = " ".repeat(room.saturating_sub(columns(title)).max(2));
         let head = columns(mark) + 1 + columns(title) + columns(&gap) + columns(&time);
-        let first = format!("{} {title}{gap}{}", self.paint.paint(tone, mark), self.paint.paint(Tone::Dim, &time));
+        let first =
+            format!("{} {title}{gap}{}", self.paint.paint(tone, mark), self.paint.paint(Tone::Dim, &time));
         let mut rest = wrap(text, self.width.map_or(usize::MAX, |width| width.saturating_sub(4)));
         if text.is_empty() {
             return vec![first];
@@ -65,7 +66,7 @@ impl TickList {
     }
 
     fn drift(&self, step: Step, reasons: &[String]) -> Vec<String> {
-        let head = format!("{} {} differs from the plan:", self.paint.paint(Tone::Warn, "~"), step.title());
+        let head = format!("{} {}: not as planned", self.paint.paint(Tone::Warn, "~"), step.title());
         let shown = reasons.iter().take(MOST_REASONS).flat_map(|reason| self.indented("    - ", reason));
         let more = reasons.len().saturating_sub(MOST_REASONS);
         let more = (more > 0).then(|| format!("    - and {more} more"));
@@ -165,9 +166,23 @@ mod tests {
     fn rendered(width: Option<usize>, paint: bool) -> String {
         let events = [
             Event::Started(Step::Distribution),
-            Event::Progress { step: Step::Distribution, what: "fetching kafka".to_owned(), done: 1, total: 9 },
-            Event::Progress { step: Step::Distribution, what: "fetching kafka".to_owned(), done: 2, total: 9 },
-            Event::Finished(Step::Distribution, Outcome::Changed("Java 25".to_owned()), Duration::from_millis(6020)),
+            Event::Progress {
+                step: Step::Distribution,
+                what: "fetching kafka".to_owned(),
+                done: 1,
+                total: 9,
+            },
+            Event::Progress {
+                step: Step::Distribution,
+                what: "fetching kafka".to_owned(),
+                done: 2,
+                total: 9,
+            },
+            Event::Finished(
+                Step::Distribution,
+                Outcome::Changed("Java 25".to_owned()),
+                Duration::from_millis(6020),
+            ),
             Event::Note("little memory".to_owned()),
             Event::Note("little memory".to_owned()),
             Event::Drift(Step::Brokers, (0..10).map(|n| format!("reason {n}")).collect()),
@@ -187,13 +202,13 @@ mod tests {
         assert_eq!(
             rendered(None, false),
             "  … fetching kafka\n\
-             ✓ Java, Kafka and registry at hand  6.0 s  Java 25\n  \
+             ✓ Java, Kafka and registry at hand   6.0 s  Java 25\n  \
              ! little memory\n\
-             ~ brokers differs from the plan:\n    \
+             ~ brokers: not as planned\n    \
              - reason 0\n    - reason 1\n    - reason 2\n    - reason 3\n    - reason 4\n    - reason 5\n    \
              - reason 6\n    - reason 7\n    - and 2 more\n\
-             ✓ brokers                     5.2 s  3 brokers know each other\n\
-             ✗ access rules                0.0 s\n"
+             ✓ brokers                            5.2 s  3 brokers know each other\n\
+             ✗ access rules                       0.0 s\n"
         );
     }
 

@@ -182,8 +182,16 @@ impl Cluster {
     pub(crate) fn unknown(root: &StateRoot, wanted: &ClusterName) -> ClusterError {
         let known: Vec<String> = root.clusters().iter().map(ToString::to_string).collect();
         ClusterError::Unknown {
-            known: if known.is_empty() { String::new() } else { format!(" (there is: {})", known.join(", ")) },
-            flag: if wanted.as_str() == DEFAULT_CLUSTER { String::new() } else { format!(" --name {wanted}") },
+            known: if known.is_empty() {
+                String::new()
+            } else {
+                format!(" (there is: {})", known.join(", "))
+            },
+            flag: if wanted.as_str() == DEFAULT_CLUSTER {
+                String::new()
+            } else {
+                format!(" --name {wanted}")
+            },
             name: wanted.to_string(),
         }
     }
@@ -353,7 +361,12 @@ fn refuse_kept_data(spec: &ClusterSpec, known: &ClusterRecord) -> Result<(), Clu
     }
     if spec.kafka.zookeepers != known.zookeepers {
         let why = "an ensemble is not resized by a restart; keep the number, or `cluster down -v`";
-        return refuse("ZooKeeper nodes:", known.zookeepers.to_string(), spec.kafka.zookeepers.to_string(), why);
+        return refuse(
+            "ZooKeeper nodes:",
+            known.zookeepers.to_string(),
+            spec.kafka.zookeepers.to_string(),
+            why,
+        );
     }
     Ok(())
 }

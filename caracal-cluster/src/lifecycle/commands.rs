@@ -261,10 +261,8 @@ async fn stop_all(
         () = cancelled => return Err(CommandError::Interrupted),
         nodes = remains.stop(told) => nodes,
     };
-    let failed: Vec<String> = nodes
-        .iter()
-        .filter_map(|node| Some(format!("{}: {}", node.node, node.error.as_ref()?)))
-        .collect();
+    let failed: Vec<String> =
+        nodes.iter().filter_map(|node| Some(format!("{}: {}", node.node, node.error.as_ref()?))).collect();
     if failed.is_empty() { Ok(nodes) } else { Err(CommandError::Stop { nodes: failed }) }
 }
 

@@ -113,7 +113,10 @@ mod tests {
 
     #[test]
     fn a_new_file_is_all_plus() {
-        assert_eq!(unified_diff("f", "", "a\n").unwrap(), "--- f (now)\n+++ f (planned)\n@@ -0,0 +1,1 @@\n+a\n");
+        assert_eq!(
+            unified_diff("f", "", "a\n").unwrap(),
+            "--- f (now)\n+++ f (planned)\n@@ -0,0 +1,1 @@\n+a\n"
+        );
     }
 
     proptest! {

@@ -107,7 +107,8 @@ pub fn ps(selection: &Selection) -> Result<PsReport, CommandError> {
     };
     let certain = resolved.as_ref().is_ok_and(|cluster| cluster.ports_known);
     let planned = plan.into_iter().flat_map(|plan| &plan.nodes).map(|node| (&node.name, Some(node)));
-    let others = remains.nodes().map(|(name, _)| name).filter(|name| !is_planned(plan, name)).map(|name| (name, None));
+    let others =
+        remains.nodes().map(|(name, _)| name).filter(|name| !is_planned(plan, name)).map(|name| (name, None));
     let nodes = planned
         .chain(others)
         .map(|(name, node)| status(&remains, name, node, certain))
@@ -126,9 +127,9 @@ fn is_planned(plan: Option<&ClusterPlan>, name: &NodeName) -> bool {
 }
 
 fn status(remains: &Remains, name: &NodeName, node: Option<&NodePlan>, certain: bool) -> NodeStatus {
-    let states = remains.cluster_ids().map(|id| {
-        process::observe(&Target::new(id, name.as_str(), remains.dir().node_process(name)))
-    });
+    let states = remains
+        .cluster_ids()
+        .map(|id| process::observe(&Target::new(id, name.as_str(), remains.dir().node_process(name))));
     let state = states.reduce(|a, b| if matches!(a, ProcessState::Absent) { b } else { a });
     let role = remains.nodes().find(|(known, _)| *known == name).and_then(|(_, role)| role);
     let mut status = NodeStatus {
@@ -174,7 +175,9 @@ fn certificate_days_left(dir: &ClusterDir, node: &NodeName) -> Option<i64> {
     let certificates = std::fs::read_dir(dir.pki()).ok()?.flatten().filter(|entry| {
         entry.file_name().to_str().is_some_and(|name| {
             // `<node>.<purpose>.pem`; what was set aside has a name with more parts.
-            name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".pem")).is_some_and(|p| !p.contains('.'))
+            name.strip_prefix(&prefix)
+                .and_then(|rest| rest.strip_suffix(".pem"))
+                .is_some_and(|p| !p.contains('.'))
         })
     });
     let days = certificates.filter_map(|entry| {
@@ -197,7 +200,9 @@ fn summary(root: &StateRoot, name: &ClusterName) -> ClusterSummary {
         .map_or(0, |remains| remains.cluster_ids().map(|id| process::find_all(id).len()).sum());
     let problem = match &record {
         Ok(Some(_)) => None,
-        Ok(None) => Some("was never finished: `cluster up` finishes it, `cluster down -v` removes it".to_owned()),
+        Ok(None) => {
+            Some("was never finished: `cluster up` finishes it, `cluster down -v` removes it".to_owned())
+        }
         Err(error) => Some(chain(error)),
     };
     let record = record.ok().flatten();

@@ -12,8 +12,11 @@ fn selection(scratch: &tempfile::TempDir, name: &str) -> Selection {
 fn with_spec(scratch: &tempfile::TempDir, name: &str, more: &str) -> Selection {
     let mut selection = selection(scratch, name);
     let path = scratch.path().join("spec.toml");
-    caracal_pki::store::write_private(&path, format!("name = \"{name}\"\n{more}\n[ports]\nmode = \"guide\"\n").as_bytes())
-        .unwrap();
+    caracal_pki::store::write_private(
+        &path,
+        format!("name = \"{name}\"\n{more}\n[ports]\nmode = \"guide\"\n").as_bytes(),
+    )
+    .unwrap();
     selection.spec_file = Some(path);
     selection
 }
@@ -51,7 +54,10 @@ async fn an_interrupt_ends_the_engine_and_is_told() {
     let scratch = tempfile::tempdir().unwrap();
     let selection = with_spec(&scratch, "caracal", "");
     let error = up(&selection, &Reporter::silent(), async {}).await.unwrap_err();
-    assert!(matches!(error, CommandError::Engine(EngineError::Interrupted { step: Step::Preflight })), "{error:?}");
+    assert!(
+        matches!(error, CommandError::Engine(EngineError::Interrupted { step: Step::Preflight })),
+        "{error:?}"
+    );
     assert!(Remains::find(&selection.root, &selection.wanted()).is_some(), "the next `down` finds it");
 }
 
@@ -85,7 +91,8 @@ async fn a_refused_description_replaces_nothing() {
     credentials(&first, &Reporter::silent(), std::future::pending()).await.unwrap();
     let dir = first.root.cluster(&first.wanted());
     let kept = dir.read_text(&dir.spec()).unwrap();
-    let fewer = with_spec(&scratch, "caracal", "[replication]\nfactor = 2\nmin_isr = 1\n[kafka]\nbrokers = 2");
+    let fewer =
+        with_spec(&scratch, "caracal", "[replication]\nfactor = 2\nmin_isr = 1\n[kafka]\nbrokers = 2");
     let error = up(&fewer, &Reporter::silent(), std::future::pending()).await.unwrap_err();
     assert!(matches!(error, CommandError::Cluster(ClusterError::KeptData { .. })), "{error:?}");
     assert_eq!(dir.read_text(&dir.spec()).unwrap(), kept);

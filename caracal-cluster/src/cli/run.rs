@@ -194,7 +194,7 @@ fn finish<T: Serialize>(
     }
     match json::document(command, report) {
         Ok(document) => {
-            output.line(&document.to_string());
+            output.line(&document);
             Ok(exit::OK)
         }
         Err(error) => {
@@ -217,7 +217,7 @@ fn fail(command: &str, target: &Target, failure: &Failure, output: Output) -> u8
         }
     };
     if output.json {
-        output.line(&document.to_string());
+        output.line(&document);
     } else {
         let text = wrap_indented(&format!("error: {text}"), output.width);
         let rest = text.strip_prefix("error:").unwrap_or(&text);

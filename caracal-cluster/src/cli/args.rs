@@ -17,6 +17,21 @@ pub enum Command {
     /// Make, start, stop and look at a secured Kafka cluster
     #[command(subcommand, after_help = exit::HELP)]
     Cluster(ClusterCommand),
+    /// Prove what every user may do, and what everybody is refused
+    ///
+    /// Tries on the running cluster, beyond what `up` proves, what each user should be able to do and what must
+    /// be refused: no client certificate, a foreign or expired one, a wrong password, another mechanism, no TLS
+    /// or an old one, rights that a user does not have, an application at a port of the control plane, anybody
+    /// unknown at ZooKeeper. Then the client library sends one event of each type and reads it back; it is built
+    /// when it is not there yet, which takes minutes the first time. What was not tried reads `not run`.
+    ///
+    /// Changes nothing but its own scratch topics and a few events. Needs a running cluster.
+    ///
+    /// Examples:
+    ///     cargo xtask verify
+    ///     cargo xtask verify --name demo --skip-client --all
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Verify(VerifyArgs),
     /// Make certificates, passwords and client files only; start nothing
     ///
     /// Makes the two certificate authorities, every certificate, every password, and the files of every
@@ -305,6 +320,24 @@ pub struct CredentialsArgs {
     /// A description of the cluster; unset keys have the default's values
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
+    /// How it is shown.
+    #[command(flatten)]
+    pub reporting: Reporting,
+}
+
+/// Arguments of `verify`.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct VerifyArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+    /// Leave out the client library's round trips; the report says so
+    #[arg(long)]
+    pub skip_client: bool,
+    /// Show every attempt, not only those that failed
+    #[arg(long)]
+    pub all: bool,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,

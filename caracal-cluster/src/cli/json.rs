@@ -10,6 +10,7 @@
 //! | `ps` | [`PsReport`](crate::lifecycle::commands::PsReport): `cluster`, `directory`, `nodes[] {node, role, state, pid, rss_bytes, uptime_seconds, addresses[] {listener, address}, certificate_days_left, planned}`, `warnings[]` |
 //! | `list` | [`ListReport`](crate::lifecycle::commands::ListReport): `state_root`, `clusters[] {cluster, directory, runtime, kafka_version, registry, running, nodes, problem}` |
 //! | `plan` | [`PlanReport`](crate::lifecycle::commands::PlanReport): `cluster`, `directory`, `existed`, `ports_known`, `differs`, `notes[] {severity, key, consequence}`, `steps[] {step, title, standing, details[]}`, `files[] {node, path, change, diff?, text?}` |
+//! | `verify` | [`VerifyReport`](crate::probe::matrix::VerifyReport): `cluster`, `kafka_version`, `registry`, `ok`, `cells[] {id, group, what, target, principal, expected, control, outcome, seen, millis}`, `round_trips`, `millis` |
 //!
 //! A failure of any command is `{"format":1,"command":..,"error":{"message":..,"causes":[..],"exit_code":..}}`.
 //! No document holds a secret.
@@ -34,7 +35,7 @@ struct Document<'a, T> {
 /// # Errors
 /// When the report has a value that JSON cannot hold.
 pub fn document<T: Serialize>(command: &str, report: &T) -> Result<String, serde_json::Error> {
-    serde_json::to_string(Document { format: FORMAT, command, report })
+    serde_json::to_string(&Document { format: FORMAT, command, report })
 }
 
 /// The document of a failure: message and causes apart, each said once.

@@ -30,7 +30,7 @@ pub mod verify;
 
 pub use self::args::{
     ClusterCommand, ColorChoice, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting,
-    RuntimeChoice, StartArgs, StopArgs, Target, UpArgs,
+    RuntimeChoice, StartArgs, StopArgs, Target, UpArgs, VerifyArgs,
 };
 pub use self::run::run;
 

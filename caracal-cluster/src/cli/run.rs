@@ -1,20 +1,23 @@
 //! Carries out a parsed command: calls the procedure, renders what it tells.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::args::{
     ClusterCommand, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting,
-    RuntimeChoice, StartArgs, StopArgs, Target, UpArgs,
+    RuntimeChoice, StartArgs, StopArgs, Target, UpArgs, VerifyArgs,
 };
 use super::output::{Output, Tone, wrap_indented};
 use super::ticks::Live;
+use super::verify::{self, Detail};
 use super::{exit, json, signal, summary, tables};
 use crate::lifecycle::chain;
 use crate::lifecycle::commands::{self, CommandError, DownReport, Selection};
 use crate::lifecycle::down::StopReport;
 use crate::lifecycle::engine::EngineError;
+use crate::probe::matrix::{Cell, Notice, VerifyOptions, VerifyReport};
 
 /// A command that did not do what it should.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Cluster(ClusterCommand::List(args)) => list(args, output),
         Command::Cluster(ClusterCommand::Plan(args)) => plan(args, output).await,
         Command::Credentials(args) => credentials(args, output).await,
+        Command::Verify(args) => prove(args, output).await,
     };
     let code = outcome.unwrap_or_else(|failure| fail(name, &target, &failure, output));
     ExitCode::from(code)
@@ -66,6 +70,7 @@ fn about(command: &Command) -> (&'static str, Target, Reporting) {
         Command::Credentials(args) => {
             ("credentials", args.target.described(args.spec.as_deref()), args.reporting)
         }
+        Command::Verify(args) => ("verify", args.target.clone(), args.reporting),
     }
 }
 
@@ -157,6 +162,38 @@ async fn plan(args: PlanArgs, output: Output) -> Result<u8, Failure> {
     Ok(if args.exit_code && report.differs { exit::DRIFT } else { exit::OK })
 }
 
+async fn prove(args: VerifyArgs, output: Output) -> Result<u8, Failure> {
+    let bar = Live::counter(output, "attempts");
+    let notices = bar.clone();
+    let notice: Notice = Arc::new(move |text: &str| match &notices {
+        Some(bar) => bar.suspend(|| output.line(text)),
+        None => say(output, text),
+    });
+    let mut options = VerifyOptions { skip_client: args.skip_client, ..VerifyOptions::default() };
+    options.notice = Some(notice);
+    let told = |_: &Cell| bar.iter().for_each(|bar| bar.inc(1));
+    let selection = args.target.selection(None)?;
+    let report = commands::verify(&selection, &options, &told).await;
+    bar.iter().for_each(|bar| bar.finish_and_clear());
+    let report = report?;
+    let detail = if args.all { Detail::All } else { Detail::Summary };
+    finish(output, "verify", &Unversioned(&report), || verify::text(&report, detail).trim_end().to_owned())?;
+    Ok(if report.ok { exit::OK } else { exit::UNHEALTHY })
+}
+
+/// A report that has a `format` of its own, which gives way to the document's.
+struct Unversioned<'a>(&'a VerifyReport);
+
+impl Serialize for Unversioned<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut value = serde_json::to_value(self.0).map_err(serde::ser::Error::custom)?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("format");
+        }
+        value.serialize(serializer)
+    }
+}
+
 fn say(output: Output, text: &str) {
     if !output.json {
         output.line(text);
@@ -238,7 +275,7 @@ fn message(error: &CommandError) -> String {
 /// What to do next, where the error itself does not say.
 fn next_step(command: &str, target: &Target, error: &CommandError) -> String {
     let again = match command {
-        "credentials" => summary::command(target, "credentials"),
+        "credentials" | "verify" => summary::command(target, command),
         other => summary::command(target, &format!("cluster {other}")),
     };
     match error {
@@ -252,7 +289,8 @@ fn next_step(command: &str, target: &Target, error: &CommandError) -> String {
             summary::command(target, "cluster down")
         ),
         CommandError::Interrupted | CommandError::Stop { .. } => format!("\n  again:  {again}"),
-        // Says by itself what to do.
-        CommandError::Cluster(_) => String::new(),
+        CommandError::NotRunning { .. } => format!("\n  {}", summary::command(target, "cluster start")),
+        // Each says by itself what to do.
+        CommandError::Cluster(_) | CommandError::Verify(_) => String::new(),
     }
 }

@@ -66,7 +66,7 @@ impl TickList {
     }
 
     fn drift(&self, step: Step, reasons: &[String]) -> Vec<String> {
-        let head = format!("{} {}: not as planned", self.paint.paint(Tone::Warn, "~"), step.title());
+        let head = format!("{} {} differs from the plan:", self.paint.paint(Tone::Warn, "~"), step.title());
         let shown = reasons.iter().take(MOST_REASONS).flat_map(|reason| self.indented("    - ", reason));
         let more = reasons.len().saturating_sub(MOST_REASONS);
         let more = (more > 0).then(|| format!("    - and {more} more"));
@@ -108,6 +108,18 @@ impl Live {
         let live = Self { list: TickList::new(output.paint, output.width), output, bar: None, title: "" };
         let live = Arc::new(Mutex::new(live));
         Reporter::new(move |event| live.lock().unwrap_or_else(PoisonError::into_inner).tell(&event))
+    }
+
+    /// A bar that counts what is done, on a terminal.
+    pub(super) fn counter(output: Output, what: &'static str) -> Option<ProgressBar> {
+        if output.json || !output.terminal {
+            return None;
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+        bar.set_style(style("{spinner} {pos} {wide_msg} {elapsed}"));
+        bar.set_message(what);
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Some(bar)
     }
 
     fn tell(&mut self, event: &Event) {
@@ -204,7 +216,7 @@ mod tests {
             "  … fetching kafka\n\
              ✓ Java, Kafka and registry at hand   6.0 s  Java 25\n  \
              ! little memory\n\
-             ~ brokers: not as planned\n    \
+             ~ brokers differs from the plan:\n    \
              - reason 0\n    - reason 1\n    - reason 2\n    - reason 3\n    - reason 4\n    - reason 5\n    \
              - reason 6\n    - reason 7\n    - and 2 more\n\
              ✓ brokers                            5.2 s  3 brokers know each other\n\

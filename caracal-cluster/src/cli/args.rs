@@ -1,6 +1,6 @@
 //! Arguments and their help texts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -8,6 +8,7 @@ use super::exit;
 use crate::dir::{DirError, StateRoot};
 use crate::lifecycle::commands::Selection;
 use crate::names::ClusterName;
+use crate::spec::{ClusterSpec, DEFAULT_CLUSTER};
 
 /// What both binaries understand.
 #[derive(Clone, Debug, Subcommand)]
@@ -16,6 +17,21 @@ pub enum Command {
     /// Make, start, stop and look at a secured Kafka cluster
     #[command(subcommand, after_help = exit::HELP)]
     Cluster(ClusterCommand),
+    /// Prove what every user may do, and what everybody is refused
+    ///
+    /// Tries on the running cluster, beyond what `up` proves, what each user should be able to do and what must
+    /// be refused: no client certificate, a foreign or expired one, a wrong password, another mechanism, no TLS
+    /// or an old one, rights that a user does not have, an application at a port of the control plane, anybody
+    /// unknown at ZooKeeper. Then the client library sends one event of each type and reads it back; it is built
+    /// when it is not there yet, which takes minutes the first time. What was not tried reads `not run`.
+    ///
+    /// Changes nothing but its own scratch topics and a few events. Needs a running cluster.
+    ///
+    /// Examples:
+    ///     cargo xtask verify
+    ///     cargo xtask verify --name demo --skip-client --all
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Verify(VerifyArgs),
     /// Make certificates, passwords and client files only; start nothing
     ///
     /// Makes the two certificate authorities, every certificate, every password, and the files of every
@@ -28,23 +44,6 @@ pub enum Command {
     ///     cargo xtask credentials --name demo
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Credentials(CredentialsArgs),
-    /// Prove that everybody may do what they should, and nothing else
-    ///
-    /// Tries, on every listener of a running cluster, what must be accepted and what must be refused: no
-    /// certificate, a foreign, an expired one, one of the other authority, wrong passwords, SCRAM-SHA-256,
-    /// plaintext, TLS 1.1, and every user on its own and on others' topics and groups. A refusal counts only
-    /// when it is for the right reason. Then the client library sends one event of each type and reads it
-    /// back; the first time that library is compiled, which takes about 3 minutes.
-    ///
-    /// Changes nothing that lasts: it writes one event of quantity zero per topic (agent `caracal-proof`)
-    /// and removes the topic, group and subject that it makes for itself.
-    ///
-    /// Examples:
-    ///     cargo xtask verify
-    ///     cargo xtask verify --all            every attempt, not only those that failed
-    ///     cargo xtask verify --skip-client    without the client library
-    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
-    Verify(VerifyArgs),
 }
 
 /// What can be done with a cluster.
@@ -153,6 +152,16 @@ impl Target {
             Some(path) => StateRoot::at(path),
             None => StateRoot::from_environment(),
         }
+    }
+
+    /// The same with the name that a description gives, for commands to paste.
+    pub(super) fn described(&self, spec_file: Option<&Path>) -> Self {
+        let named = || {
+            let text = std::fs::read_to_string(spec_file?).ok()?;
+            let name = ClusterSpec::parse(&text, "").ok()?.name;
+            (name.as_str() != DEFAULT_CLUSTER).then_some(name)
+        };
+        Self { name: self.name.clone().or_else(named), state_dir: self.state_dir.clone() }
     }
 
     pub(super) fn selection(&self, spec_file: Option<PathBuf>) -> Result<Selection, DirError> {
@@ -301,24 +310,6 @@ pub struct PlanArgs {
     pub reporting: Reporting,
 }
 
-/// Arguments of `verify`.
-#[derive(Args, Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct VerifyArgs {
-    /// Which cluster.
-    #[command(flatten)]
-    pub target: Target,
-    /// Leave the client library's round trips out; the result says so
-    #[arg(long)]
-    pub skip_client: bool,
-    /// Show every attempt
-    #[arg(long)]
-    pub all: bool,
-    /// How it is shown.
-    #[command(flatten)]
-    pub reporting: Reporting,
-}
-
 /// Arguments of `credentials`.
 #[derive(Args, Clone, Debug, Default)]
 #[non_exhaustive]
@@ -329,6 +320,24 @@ pub struct CredentialsArgs {
     /// A description of the cluster; unset keys have the default's values
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
+    /// How it is shown.
+    #[command(flatten)]
+    pub reporting: Reporting,
+}
+
+/// Arguments of `verify`.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct VerifyArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+    /// Leave out the client library's round trips; the report says so
+    #[arg(long)]
+    pub skip_client: bool,
+    /// Show every attempt, not only those that failed
+    #[arg(long)]
+    pub all: bool,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,

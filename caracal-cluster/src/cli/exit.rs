@@ -8,6 +8,7 @@ use crate::lifecycle::commands::CommandError;
 use crate::lifecycle::engine::EngineError;
 use crate::lifecycle::{ClusterError, StepError};
 use crate::plan::PlanError;
+use crate::probe::matrix::VerifyError;
 use crate::wire::{WireError, WireErrorKind};
 use crate::zookeeper::ZkError;
 use crate::zookeeper::users::UserError;
@@ -53,7 +54,10 @@ pub fn of(error: &CommandError) -> u8 {
         CommandError::Cluster(error) => of_cluster(error),
         CommandError::Engine(EngineError::Step { source, .. }) => of_step(source),
         CommandError::Engine(EngineError::Interrupted { .. }) | CommandError::Interrupted => INTERRUPTED,
-        CommandError::Stop { .. } => UNHEALTHY,
+        CommandError::Stop { .. } | CommandError::NotRunning { .. } => UNHEALTHY,
+        CommandError::Verify(VerifyError::Access(error)) => of_access(error),
+        CommandError::Verify(VerifyError::Random) => MACHINE,
+        CommandError::Verify(_) => FAULT,
     }
 }
 
@@ -87,22 +91,27 @@ fn of_step(error: &StepError) -> u8 {
         }
         StepError::Dir(error) => of_dir(error),
         StepError::Cluster(error) => of_cluster(error),
-        StepError::Credentials(error) | StepError::Access(AccessError::Credentials(error)) => {
-            of_credentials(error)
-        }
-        StepError::Access(AccessError::Tls { .. }) => TLS,
+        StepError::Credentials(error) => of_credentials(error),
+        StepError::Access(error) => of_access(error),
         StepError::Wire(error) => of_wire(error),
         StepError::Admin(AdminError::Wire(error)) => of_wire(error),
         StepError::ZooKeeper(error) | StepError::User(UserError::ZooKeeper(error)) => of_zookeeper(error),
         StepError::Node(_)
         | StepError::NodeDied { .. }
         | StepError::NotReady { .. }
-        | StepError::Access(_)
         | StepError::User(_)
         | StepError::Admin(_)
         | StepError::Registry(_)
         | StepError::Items { .. }
         | StepError::Proof { .. } => UNHEALTHY,
+    }
+}
+
+fn of_access(error: &AccessError) -> u8 {
+    match error {
+        AccessError::Credentials(error) => of_credentials(error),
+        AccessError::Tls { .. } => TLS,
+        AccessError::NoUser { .. } => UNHEALTHY,
     }
 }
 

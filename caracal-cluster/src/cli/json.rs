@@ -10,7 +10,7 @@
 //! | `ps` | [`PsReport`](crate::lifecycle::commands::PsReport): `cluster`, `directory`, `nodes[] {node, role, state, pid, rss_bytes, uptime_seconds, addresses[] {listener, address}, certificate_days_left, planned}`, `warnings[]` |
 //! | `list` | [`ListReport`](crate::lifecycle::commands::ListReport): `state_root`, `clusters[] {cluster, directory, runtime, kafka_version, registry, running, nodes, problem}` |
 //! | `plan` | [`PlanReport`](crate::lifecycle::commands::PlanReport): `cluster`, `directory`, `existed`, `ports_known`, `differs`, `notes[] {severity, key, consequence}`, `steps[] {step, title, standing, details[]}`, `files[] {node, path, change, diff?, text?}` |
-//! | `verify` | [`VerifyReport`](crate::probe::matrix::VerifyReport): `cluster`, `kafka_version`, `registry`, `cells[] {id, group, what, target, principal, expected, control, outcome, seen, millis}`, `round_trips`, `ok`, `millis` |
+//! | `verify` | [`VerifyReport`](crate::probe::matrix::VerifyReport): `cluster`, `kafka_version`, `registry`, `ok`, `cells[] {id, group, what, target, principal, expected, control, outcome, seen, millis}`, `round_trips`, `millis` |
 //!
 //! A failure of any command is `{"format":1,"command":..,"error":{"message":..,"causes":[..],"exit_code":..}}`.
 //! No document holds a secret.
@@ -18,7 +18,6 @@
 use std::error::Error;
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
 /// The version of every document's shape.
 pub const FORMAT: u32 = 1;
@@ -31,16 +30,16 @@ struct Document<'a, T> {
     report: &'a T,
 }
 
-/// The document of a report.
+/// The document of a report, as one line.
 ///
 /// # Errors
 /// When the report has a value that JSON cannot hold.
-pub fn document<T: Serialize>(command: &str, report: &T) -> Result<Value, serde_json::Error> {
-    serde_json::to_value(Document { format: FORMAT, command, report })
+pub fn document<T: Serialize>(command: &str, report: &T) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&Document { format: FORMAT, command, report })
 }
 
 /// The document of a failure: message and causes apart, each said once.
-pub fn error(command: &str, error: &dyn Error, exit_code: u8) -> Value {
+pub fn error(command: &str, error: &dyn Error, exit_code: u8) -> String {
     let message = error.to_string();
     let mut causes: Vec<String> = Vec::new();
     let mut source = error.source();
@@ -55,10 +54,17 @@ pub fn error(command: &str, error: &dyn Error, exit_code: u8) -> Value {
 }
 
 /// The same for a failure that is only a text.
-pub fn failure(command: &str, message: &str, causes: &[String], exit_code: u8) -> Value {
-    json!({
-        "format": FORMAT,
-        "command": command,
-        "error": { "message": message, "causes": causes, "exit_code": exit_code },
-    })
+pub fn failure(command: &str, message: &str, causes: &[String], exit_code: u8) -> String {
+    #[derive(Serialize)]
+    struct Failed<'a> {
+        message: &'a str,
+        causes: &'a [String],
+        exit_code: u8,
+    }
+    #[derive(Serialize)]
+    struct Report<'a> {
+        error: Failed<'a>,
+    }
+    let report = Report { error: Failed { message, causes, exit_code } };
+    document(command, &report).unwrap_or_else(|_| unreachable!("texts and a number are JSON"))
 }

@@ -118,6 +118,33 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// The same for a text whose lines are indented: what is broken off goes below, two columns further in.
+pub(super) fn wrap_indented(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let indent = columns(line) - columns(line.trim_start());
+        let room = width.saturating_sub(indent + 2).max(20);
+        if columns(line) <= width {
+            lines.push(line.to_owned());
+            continue;
+        }
+        for (at, part) in wrap(line, room).into_iter().enumerate() {
+            lines.push(format!("{}{part}", " ".repeat(indent + if at == 0 { 0 } else { 2 })));
+        }
+    }
+    lines.join("\n")
+}
+
+/// A text of at most `most` columns; a longer one ends in an ellipsis.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    if columns(text) <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end_matches([' ', ',']))
+}
+
 /// Columns that a text takes; every character here takes one.
 pub(super) fn columns(text: &str) -> usize {
     text.chars().count()
@@ -141,5 +168,9 @@ mod tests {
     fn text_wraps_at_spaces_and_keeps_long_words() {
         assert_eq!(wrap("a bb ccc dddddddd", 6), ["a bb", "ccc", "dddddddd"]);
         assert_eq!(wrap("one\ntwo", 20), ["one", "two"]);
+        let text = "head\n  - one two three four five six";
+        assert_eq!(wrap_indented(text, Some(24)), "head\n  - one two three four\n    five six");
+        assert_eq!(wrap_indented(text, None), text);
+        assert_eq!([shortened("ab, cd", 6), shortened("ab, cd", 5)], ["ab, cd", "ab…"]);
     }
 }

@@ -9,15 +9,15 @@ use super::args::{
     ClusterCommand, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting,
     RuntimeChoice, StartArgs, StopArgs, Target, UpArgs, VerifyArgs,
 };
-use super::output::{Output, Tone};
+use super::output::{Output, Tone, wrap_indented};
 use super::ticks::Live;
-use super::verify::{self as rendering, Detail};
+use super::verify::{self, Detail};
 use super::{exit, json, signal, summary, tables};
+use crate::lifecycle::chain;
 use crate::lifecycle::commands::{self, CommandError, DownReport, Selection};
 use crate::lifecycle::down::StopReport;
 use crate::lifecycle::engine::EngineError;
-use crate::lifecycle::{Cluster, ClusterError, chain};
-use crate::probe::matrix::{self, Notice, VerifyOptions};
+use crate::probe::matrix::{Cell, Notice, VerifyOptions, VerifyReport};
 
 /// A command that did not do what it should.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Cluster(ClusterCommand::List(args)) => list(args, output),
         Command::Cluster(ClusterCommand::Plan(args)) => plan(args, output).await,
         Command::Credentials(args) => credentials(args, output).await,
-        Command::Verify(args) => verify(args, output).await,
+        Command::Verify(args) => prove(args, output).await,
     };
     let code = outcome.unwrap_or_else(|failure| fail(name, &target, &failure, output));
     ExitCode::from(code)
@@ -56,14 +56,20 @@ pub async fn run(command: Command) -> ExitCode {
 /// Name, cluster and rendering of a command.
 fn about(command: &Command) -> (&'static str, Target, Reporting) {
     match command {
-        Command::Cluster(ClusterCommand::Up(args)) => ("up", args.target.clone(), args.reporting),
+        Command::Cluster(ClusterCommand::Up(args)) => {
+            ("up", args.target.described(args.spec.as_deref()), args.reporting)
+        }
         Command::Cluster(ClusterCommand::Down(args)) => ("down", args.target.clone(), args.reporting),
         Command::Cluster(ClusterCommand::Start(args)) => ("start", args.target.clone(), args.reporting),
         Command::Cluster(ClusterCommand::Stop(args)) => ("stop", args.target.clone(), args.reporting),
         Command::Cluster(ClusterCommand::Ps(args)) => ("ps", args.target.clone(), args.reporting),
         Command::Cluster(ClusterCommand::List(args)) => ("list", Target::default(), args.reporting),
-        Command::Cluster(ClusterCommand::Plan(args)) => ("plan", args.target.clone(), args.reporting),
-        Command::Credentials(args) => ("credentials", args.target.clone(), args.reporting),
+        Command::Cluster(ClusterCommand::Plan(args)) => {
+            ("plan", args.target.described(args.spec.as_deref()), args.reporting)
+        }
+        Command::Credentials(args) => {
+            ("credentials", args.target.described(args.spec.as_deref()), args.reporting)
+        }
         Command::Verify(args) => ("verify", args.target.clone(), args.reporting),
     }
 }
@@ -90,24 +96,6 @@ async fn credentials(args: CredentialsArgs, output: Output) -> Result<u8, Failur
     let selection = args.target.selection(args.spec)?;
     let report = commands::credentials(&selection, &Live::reporter(output), signal::cancelled()).await?;
     finish(output, "credentials", &report, || summary::credentials(&report, &args.target, output.paint))
-}
-
-async fn verify(args: VerifyArgs, output: Output) -> Result<u8, Failure> {
-    let selection = args.target.selection(None)?;
-    let cluster = Cluster::existing(&selection.root, Some(&selection.wanted()))?;
-    let notice: Notice = Arc::new(move |text: &str| output.error_line(text));
-    let mut options = VerifyOptions::default();
-    (options.skip_client, options.notice) = (args.skip_client, Some(notice));
-    let report = tokio::select! {
-        biased;
-        () = signal::cancelled() => return Err(CommandError::Interrupted.into()),
-        report = matrix::verify(&cluster, &options, &|_| {}) => report,
-    };
-    let report =
-        report.map_err(|error| Failure::Refused { message: chain(&error), code: exit::UNHEALTHY })?;
-    let detail = if args.all { Detail::All } else { Detail::Summary };
-    finish(output, "verify", &report, || rendering::text(&report, detail).trim_end().to_owned())?;
-    Ok(if report.ok { exit::OK } else { exit::UNHEALTHY })
 }
 
 async fn stop(args: StopArgs, output: Output) -> Result<u8, Failure> {
@@ -165,13 +153,45 @@ fn ps(args: LookArgs, output: Output) -> Result<u8, Failure> {
 fn list(args: ListArgs, output: Output) -> Result<u8, Failure> {
     let root = Target { state_dir: args.state_dir, ..Target::default() }.root()?;
     let report = commands::list(&root);
-    finish(output, "list", &report, || tables::list(&report, output.paint))
+    finish(output, "list", &report, || tables::list(&report, output.width, output.paint))
 }
 
 async fn plan(args: PlanArgs, output: Output) -> Result<u8, Failure> {
     let report = commands::plan(&args.target.selection(args.spec)?).await?;
     finish(output, "plan", &report, || summary::plan(&report, args.files, output))?;
     Ok(if args.exit_code && report.differs { exit::DRIFT } else { exit::OK })
+}
+
+async fn prove(args: VerifyArgs, output: Output) -> Result<u8, Failure> {
+    let bar = Live::counter(output, "attempts");
+    let notices = bar.clone();
+    let notice: Notice = Arc::new(move |text: &str| match &notices {
+        Some(bar) => bar.suspend(|| output.line(text)),
+        None => say(output, text),
+    });
+    let mut options = VerifyOptions { skip_client: args.skip_client, ..VerifyOptions::default() };
+    options.notice = Some(notice);
+    let told = |_: &Cell| bar.iter().for_each(|bar| bar.inc(1));
+    let selection = args.target.selection(None)?;
+    let report = commands::verify(&selection, &options, &told).await;
+    bar.iter().for_each(|bar| bar.finish_and_clear());
+    let report = report?;
+    let detail = if args.all { Detail::All } else { Detail::Summary };
+    finish(output, "verify", &Unversioned(&report), || verify::text(&report, detail).trim_end().to_owned())?;
+    Ok(if report.ok { exit::OK } else { exit::UNHEALTHY })
+}
+
+/// A report that has a `format` of its own, which gives way to the document's.
+struct Unversioned<'a>(&'a VerifyReport);
+
+impl Serialize for Unversioned<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut value = serde_json::to_value(self.0).map_err(serde::ser::Error::custom)?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("format");
+        }
+        value.serialize(serializer)
+    }
 }
 
 fn say(output: Output, text: &str) {
@@ -211,7 +231,7 @@ fn finish<T: Serialize>(
     }
     match json::document(command, report) {
         Ok(document) => {
-            output.line(&document.to_string());
+            output.line(&document);
             Ok(exit::OK)
         }
         Err(error) => {
@@ -234,11 +254,11 @@ fn fail(command: &str, target: &Target, failure: &Failure, output: Output) -> u8
         }
     };
     if output.json {
-        output.line(&document.to_string());
-    } else if code == exit::INTERRUPTED {
-        output.error_line(&text);
+        output.line(&document);
     } else {
-        output.error_line(&format!("{} {text}", output.paint.paint(Tone::Bad, "error:")));
+        let text = wrap_indented(&format!("error: {text}"), output.width);
+        let rest = text.strip_prefix("error:").unwrap_or(&text);
+        output.error_line(&format!("{}{rest}", output.paint.paint(Tone::Bad, "error:")));
     }
     code
 }
@@ -255,7 +275,7 @@ fn message(error: &CommandError) -> String {
 /// What to do next, where the error itself does not say.
 fn next_step(command: &str, target: &Target, error: &CommandError) -> String {
     let again = match command {
-        "credentials" => summary::command(target, "credentials"),
+        "credentials" | "verify" => summary::command(target, command),
         other => summary::command(target, &format!("cluster {other}")),
     };
     match error {
@@ -269,7 +289,8 @@ fn next_step(command: &str, target: &Target, error: &CommandError) -> String {
             summary::command(target, "cluster down")
         ),
         CommandError::Interrupted | CommandError::Stop { .. } => format!("\n  again:  {again}"),
-        CommandError::Cluster(ClusterError::Dir(_) | ClusterError::Unknown { .. }) => String::new(),
-        CommandError::Cluster(_) => String::new(),
+        CommandError::NotRunning { .. } => format!("\n  {}", summary::command(target, "cluster start")),
+        // Each says by itself what to do.
+        CommandError::Cluster(_) | CommandError::Verify(_) => String::new(),
     }
 }

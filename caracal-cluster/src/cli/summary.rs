@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::args::Target;
-use super::output::{Output, Paint, Tone, columns, wrap};
+use super::output::{Output, Paint, Tone, columns, shortened, wrap};
 use crate::lifecycle::commands::{
     Change, DownReport, FileChange, PlanReport, PlannedStep, Standing, UpReport,
 };
@@ -179,6 +179,9 @@ pub(super) fn plan(report: &PlanReport, files: bool, output: Output) -> String {
     text
 }
 
+/// Columns shown of one detail; `--json` has all of it.
+const MOST_OF_A_DETAIL: usize = 160;
+
 fn planned_step(text: &mut String, step: &PlannedStep, output: Output) {
     let (tone, word) = match step.standing {
         Standing::Satisfied => (Tone::Good, "done"),
@@ -189,7 +192,8 @@ fn planned_step(text: &mut String, step: &PlannedStep, output: Output) {
         Standing::Problem => (Tone::Bad, "problem"),
     };
     if let [only] = step.details.as_slice() {
-        return lines(text, &format!("{word:<8}"), tone, &format!("{}: {only}", step.title), output);
+        let line = format!("{}: {}", step.title, shortened(only, MOST_OF_A_DETAIL));
+        return lines(text, &format!("{word:<8}"), tone, &line, output);
     }
     lines(text, &format!("{word:<8}"), tone, step.title, output);
     for detail in &step.details {

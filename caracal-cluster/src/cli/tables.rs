@@ -111,20 +111,27 @@ fn duration(seconds: u64) -> String {
 }
 
 /// The table of `list`.
-pub(super) fn list(report: &ListReport, paint: Paint) -> String {
+pub(super) fn list(report: &ListReport, width: Option<usize>, paint: Paint) -> String {
     let root = report.state_root.display();
     if report.clusters.is_empty() {
         return format!("no cluster in {root}");
     }
-    let mut table = bare(&["CLUSTER", "NODES", "RUNTIME", "KAFKA", "REGISTRY", "DIRECTORY"]);
-    for cluster in &report.clusters {
-        table.add_row(list_row(report, cluster));
+    let mut head = vec!["CLUSTER", "NODES", "RUNTIME", "KAFKA", "REGISTRY", "DIRECTORY"];
+    let made = |head: &[&str]| {
+        let mut table = bare(head);
+        for cluster in &report.clusters {
+            table.add_row(&list_row(report, cluster)[..head.len()]);
+        }
+        finished(&table)
+    };
+    let mut table = made(&head);
+    if table.lines().any(|line| columns(line) > width.unwrap_or(USUAL_WIDTH)) {
+        // The directory is the one that follows from the others.
+        head.pop();
+        table = made(&head);
     }
-    let mut text = format!(
-        "{}\n\n{}",
-        paint.paint(Tone::Dim, &format!("clusters in {root}")),
-        painted(&finished(&table), paint)
-    );
+    let mut text =
+        format!("{}\n\n{}", paint.paint(Tone::Dim, &format!("clusters in {root}")), painted(&table, paint));
     for cluster in &report.clusters {
         if let Some(problem) = &cluster.problem {
             text.push_str(
@@ -271,13 +278,16 @@ mod tests {
             problem: Some("was never finished".to_owned()),
             directory: "/state/clusters/half".into(),
         };
-        let text =
-            list(&ListReport { state_root: "/state".into(), clusters: vec![cluster, broken] }, Paint(false));
+        let text = list(
+            &ListReport { state_root: "/state".into(), clusters: vec![cluster, broken] },
+            None,
+            Paint(false),
+        );
         assert!(text.starts_with("clusters in /state\n"), "{text}");
         assert!(text.contains("demo") && text.contains("7/7") && text.contains("clusters/demo"), "{text}");
         assert!(text.contains("! half was never finished"), "{text}");
         assert!(text.lines().all(|line| columns(line) <= 80), "{text}");
         let empty = ListReport { state_root: "/state".into(), clusters: Vec::new() };
-        assert_eq!(list(&empty, Paint(false)), "no cluster in /state");
+        assert_eq!(list(&empty, None, Paint(false)), "no cluster in /state");
     }
 }

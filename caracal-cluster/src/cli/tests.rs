@@ -83,10 +83,18 @@ fn unknown_words_are_errors_of_usage() {
     }
 }
 
+/// A report's document, as a reader sees it.
+fn parsed<T: serde::Serialize>(command: &str, report: &T) -> Value {
+    let text = json::document(command, report).unwrap();
+    assert!(text.starts_with(&format!("{{\"format\":1,\"command\":\"{command}\"")), "{text}");
+    assert!(!text.contains('\n'), "one line");
+    serde_json::from_str(&text).unwrap()
+}
+
 #[test]
 fn documents_have_their_documented_keys() {
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    let up = json::document("up", &up_report()).unwrap();
+    let up = parsed("up", &up_report());
     assert_eq!(
         keys(&up),
         [
@@ -117,7 +125,7 @@ fn documents_have_their_documented_keys() {
         }],
         millis: 4,
     };
-    let down = json::document("down", &down).unwrap();
+    let down = parsed("down", &down);
     assert_eq!(keys(&down), ["cluster", "command", "deleted", "directory", "format", "millis", "nodes"]);
     assert_eq!(keys(&down["nodes"][0]), ["millis", "node", "outcome"]);
     let ps = PsReport {
@@ -126,16 +134,10 @@ fn documents_have_their_documented_keys() {
         nodes: vec![],
         warnings: vec![],
     };
-    assert_eq!(
-        keys(&json::document("ps", &ps).unwrap()),
-        ["cluster", "command", "directory", "format", "nodes", "warnings"]
-    );
+    assert_eq!(keys(&parsed("ps", &ps)), ["cluster", "command", "directory", "format", "nodes", "warnings"]);
     let list = ListReport { state_root: "/s".into(), clusters: vec![] };
-    assert_eq!(
-        keys(&json::document("list", &list).unwrap()),
-        ["clusters", "command", "format", "state_root"]
-    );
-    let plan = json::document("plan", &plan_report()).unwrap();
+    assert_eq!(keys(&parsed("list", &list)), ["clusters", "command", "format", "state_root"]);
+    let plan = parsed("plan", &plan_report());
     assert_eq!(
         keys(&plan),
         [
@@ -237,7 +239,7 @@ fn an_error_document_says_each_cause_once() {
     let source =
         DirError::Io { action: "reading", path: "/x".to_owned(), source: std::io::Error::other("broken") };
     let error = CommandError::from(ClusterError::from(source));
-    let document = json::error("ps", &error, 3);
+    let document: Value = serde_json::from_str(&json::error("ps", &error, 3)).unwrap();
     assert_eq!(
         document,
         serde_json::json!({

@@ -13,7 +13,7 @@ use crate::lifecycle::engine::{Event, Outcome, Reporter, Step};
 const MOST_REASONS: usize = 8;
 
 /// Columns of a step's title and time.
-const TITLE: usize = 33;
+const TITLE: usize = 40;
 
 /// Turns events into lines.
 #[derive(Clone, Debug)]
@@ -110,6 +110,18 @@ impl Live {
         Reporter::new(move |event| live.lock().unwrap_or_else(PoisonError::into_inner).tell(&event))
     }
 
+    /// A bar that counts what is done, on a terminal.
+    pub(super) fn counter(output: Output, what: &'static str) -> Option<ProgressBar> {
+        if output.json || !output.terminal {
+            return None;
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+        bar.set_style(style("{spinner} {pos} {wide_msg} {elapsed}"));
+        bar.set_message(what);
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Some(bar)
+    }
+
     fn tell(&mut self, event: &Event) {
         match event {
             Event::Started(step) => self.spin(step.title()),
@@ -202,13 +214,13 @@ mod tests {
         assert_eq!(
             rendered(None, false),
             "  … fetching kafka\n\
-             ✓ Java, Kafka and registry at hand  6.0 s  Java 25\n  \
+             ✓ Java, Kafka and registry at hand   6.0 s  Java 25\n  \
              ! little memory\n\
              ~ brokers differs from the plan:\n    \
              - reason 0\n    - reason 1\n    - reason 2\n    - reason 3\n    - reason 4\n    - reason 5\n    \
              - reason 6\n    - reason 7\n    - and 2 more\n\
-             ✓ brokers                     5.2 s  3 brokers know each other\n\
-             ✗ access rules                0.0 s\n"
+             ✓ brokers                            5.2 s  3 brokers know each other\n\
+             ✗ access rules                       0.0 s\n"
         );
     }
 

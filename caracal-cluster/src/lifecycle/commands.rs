@@ -25,6 +25,7 @@ use super::world::ClusterWorld;
 use crate::dir::{DirError, DirLock, StateRoot};
 use crate::names::{ClusterName, UserName};
 use crate::plan::Endpoints;
+use crate::probe::matrix::{self, Cell, VerifyError, VerifyOptions, VerifyReport};
 
 /// Which cluster a command is about.
 #[derive(Clone, Debug)]
@@ -66,6 +67,15 @@ pub enum CommandError {
         /// Each with its reason.
         nodes: Vec<String>,
     },
+    /// There is nothing to prove.
+    #[error("no node of cluster `{cluster}` runs, so there is nothing to prove; start it first")]
+    NotRunning {
+        /// The cluster.
+        cluster: ClusterName,
+    },
+    /// The proof could not be begun.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     /// Somebody interrupted the stopping.
     #[error("interrupted while nodes were being stopped; those that are not stopped keep running")]
     Interrupted,
@@ -214,6 +224,25 @@ pub async fn down(
         remains.tidy()?;
     }
     Ok(down_report(&remains, nodes, volumes, begun))
+}
+
+/// Proves, beyond what `up` proves, what each user may do and what everybody is refused. Takes no lock and
+/// leaves the cluster as it was, but for its own scratch topics and events.
+///
+/// # Errors
+/// When there is no such cluster, none of its nodes runs, or its credentials cannot be read. What is not as
+/// it should be is no error but a cell of the report.
+pub async fn verify(
+    selection: &Selection,
+    options: &VerifyOptions,
+    told: &(dyn Fn(&Cell) + Sync),
+) -> Result<VerifyReport, CommandError> {
+    let cluster = Cluster::existing(&selection.root, selection.name.as_ref())?;
+    let runtime = cluster.runtime();
+    if !cluster.plan.nodes.iter().any(|node| runtime.observe(node).is_running()) {
+        return Err(CommandError::NotRunning { cluster: cluster.plan.cluster });
+    }
+    Ok(matrix::verify(&cluster, options, told).await?)
 }
 
 /// What is left of a cluster; what `down` would end.

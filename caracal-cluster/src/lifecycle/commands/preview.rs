@@ -1,6 +1,7 @@
 //! `plan`: what `up` would do, and what differs from what is. Nothing is changed.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,11 +9,11 @@ use serde::Serialize;
 use super::{CommandError, Selection, unified_diff};
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::cluster::Cluster;
-use crate::lifecycle::engine::{Observed, Reporter, Step, World as _};
+use crate::lifecycle::engine::{Event, Observed, Reporter, Step, World as _};
 use crate::lifecycle::error::chain;
 use crate::names::ClusterName;
 use crate::plan::ClusterPlan;
-use crate::plan::check::{self, Note};
+use crate::plan::check::{self, Note, Severity};
 
 /// How long one step may be looked at; a node that hangs must not hang the plan.
 const LOOK: Duration = Duration::from_secs(8);
@@ -107,11 +108,14 @@ pub struct PlanReport {
 pub async fn plan(selection: &Selection) -> Result<PlanReport, CommandError> {
     let cluster =
         Cluster::for_looking(&selection.root, selection.name.as_ref(), selection.spec_file.as_deref())?;
-    let notes = check::check(&cluster.plan);
+    let mut notes = check::check(&cluster.plan);
     let files = file_changes(&cluster);
     let (directory, existed, ports_known) = (cluster.dir.path(), cluster.existed, cluster.ports_known);
     let name = cluster.plan.cluster.clone();
-    let steps = steps(cluster).await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let steps = steps(cluster, told.clone()).await;
+    let told = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
+    add_notes(&mut notes, told);
     let differs = steps.iter().any(|step| {
         matches!(step.standing, Standing::Differs | Standing::Absent | Standing::Waiting | Standing::Problem)
     });
@@ -119,9 +123,23 @@ pub async fn plan(selection: &Selection) -> Result<PlanReport, CommandError> {
     Ok(PlanReport { cluster: name, directory, existed, ports_known, differs, notes, steps, files })
 }
 
-async fn steps(cluster: Cluster) -> Vec<PlannedStep> {
+/// What the steps remarked about machine and cluster; remarks about the plan itself are there already.
+fn add_notes(notes: &mut Vec<Note>, told: Vec<String>) {
+    for text in told {
+        if !notes.iter().any(|note| text == format!("{}: {}", note.key, note.consequence)) {
+            notes.push(Note { severity: Severity::Note, key: "now".to_owned(), consequence: text });
+        }
+    }
+}
+
+async fn steps(cluster: Cluster, told: Arc<Mutex<Vec<String>>>) -> Vec<PlannedStep> {
     let ports_known = cluster.ports_known;
-    let mut world = ClusterWorld::new(cluster, Reporter::silent());
+    let reporter = Reporter::new(move |event| {
+        if let Event::Note(text) = event {
+            told.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
+    });
+    let mut world = ClusterWorld::new(cluster, reporter);
     let mut steps: Vec<PlannedStep> = Vec::new();
     for step in Step::ALL {
         let blocked = prerequisites(step)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::nodes::stale;
 use crate::distribution::{self, Artifact, Java, JavaPolicy, OnProgress, Progress, Tools};
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Applied, Event, Observed, Step};
@@ -11,7 +12,10 @@ use crate::lifecycle::error::StepError;
 const LEAST_JAVA: u16 = 21;
 
 pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Observed, StepError> {
-    if world.cluster.plan.nodes.iter().all(|node| world.runtime.observe(node).is_running()) {
+    // A node that is to be restarted needs a Java, too.
+    let as_planned =
+        |node| world.runtime.observe(node).is_running() && stale(world, node).is_ok_and(|why| why.is_none());
+    if world.cluster.plan.nodes.iter().all(as_planned) {
         return Ok(Observed::Satisfied("in use by the running nodes".to_owned()));
     }
     let Ok(java) = distribution::find_java(LEAST_JAVA).await else {

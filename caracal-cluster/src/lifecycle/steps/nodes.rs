@@ -108,7 +108,7 @@ pub(in crate::lifecycle) async fn launch(world: &ClusterWorld, role: NodeRole) -
 }
 
 /// Why a running node is not the planned one, if so.
-fn stale(world: &ClusterWorld, node: &NodePlan) -> Result<Option<String>, StepError> {
+pub(super) fn stale(world: &ClusterWorld, node: &NodePlan) -> Result<Option<String>, StepError> {
     let credentials = world.credentials();
     let planned = NodeFiles::new(&credentials, node).digests()?;
     let text = world.cluster.dir.read_text(&world.cluster.dir.node_launched(&node.name))?;

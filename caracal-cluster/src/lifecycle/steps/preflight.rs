@@ -35,8 +35,10 @@ fn plan_errors(world: &ClusterWorld, problems: &mut Vec<String>) {
 }
 
 fn disk(world: &ClusterWorld, problems: &mut Vec<String>) {
-    let path = world.cluster.dir.path();
-    match rustix::fs::statvfs(&path) {
+    let planned = world.cluster.dir.path();
+    // Before the first `up` the directory is not there yet; it will lie on the disk of the one above it.
+    let path = planned.ancestors().find(|path| path.exists()).unwrap_or(&planned);
+    match rustix::fs::statvfs(path) {
         Ok(stat) => {
             let free = stat.f_bavail.saturating_mul(stat.f_frsize);
             if free < LEAST_FREE_BYTES {

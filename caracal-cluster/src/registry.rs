@@ -84,6 +84,10 @@ impl Registry {
     /// # Errors
     /// When the HTTP client cannot be made.
     pub fn new(url: &str) -> Result<Self, RegistryError> {
+        // Where another crate of the same build has turned reqwest's TLS on without a provider (the client
+        // does), reqwest asks for the process-wide one, and panics when there is none. This is plain HTTP.
+        // An error means that there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             // A registry on loopback is never behind a proxy, whatever the environment says.
             .no_proxy()

@@ -73,7 +73,7 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
 /// Runs what CI runs. Returns whether all passed.
 ///
 /// # Errors
-/// As [`test`].
+/// As [`test()`].
 pub(crate) fn ci() -> Result<bool> {
     let mut steps = test_steps(&TestArguments { suite: Suite::All, filter: None })?;
     for features in ["", "native", "cli"] {
@@ -198,10 +198,9 @@ fn judge(name: &str, ended: &Ended) -> Tally {
 }
 
 fn line(name: &str, took: Duration, tally: &Tally) -> String {
-    let counts = match (tally.passed, tally.failed) {
-        (0, 0) => String::new(),
-        (passed, failed) => format!(": {passed} passed, {failed} failed"),
-    };
+    let tests = tally.passed > 0 || tally.failures.iter().any(|failure| !failure.contains("(see its output"));
+    let counts =
+        if tests { format!(": {} passed, {} failed", tally.passed, tally.failed) } else { String::new() };
     let mark = if tally.failed == 0 { "ok    " } else { "FAILED" };
     format!("  {mark} {:>7.1} s  {name}{counts}", took.as_secs_f64())
 }

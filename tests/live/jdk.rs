@@ -54,7 +54,9 @@ pub(crate) fn tool(class: &str) -> Result<Program> {
     let log =
         concat!("-Dlog4j.configuration=file:", env!("CARGO_MANIFEST_DIR"), "/live/tools-log4j.properties");
     let options = [log, "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
-    Ok(Program::at(java).args(options).args(["-cp", jars, class]).within(Duration::from_secs(180)))
+    // The name of the character set in which it reads its arguments.
+    let program = Program::at(java).env("LC_ALL", "C.UTF-8");
+    Ok(program.args(options).args(["-cp", jars, class]).within(Duration::from_secs(180)))
 }
 
 fn bootstrap(cluster: &Cluster) -> [String; 2] {

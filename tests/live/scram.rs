@@ -87,8 +87,8 @@ fn kafkas_credential_lets_us_in() -> Result<()> {
     let shared = cluster::shared()?;
     let resolved = shared.resolved()?;
     let entity = ["--entity-type", "users", "--entity-name", "judge"];
-    // A password of nobody, with characters that SASLprep changes: a command line may show it.
-    let password = "e\u{301}cole \u{2168} p\u{ad}w";
+    // A password of nobody, so a command line may show it; with letters of two bytes, which both sides keep.
+    let password = "\u{e9}cole und \u{fc}bung";
     let config = format!("SCRAM-SHA-512=[iterations=5000,password={password}]");
     as_admin(shared, TOOL)?.args(["--alter", "--add-config", &config]).args(entity).run()?.succeeded()?;
     let login = Login::new("judge", SecretString::from(password));

@@ -58,7 +58,7 @@ impl World for ClusterWorld {
 
     async fn observe(&mut self, step: Step) -> Result<Observed, StepError> {
         match step {
-            Step::Preflight => preflight::observe(self),
+            Step::Preflight => preflight::observe(self).await,
             Step::Credentials => files::observe_credentials(self),
             Step::Distribution => distribution::observe(self).await,
             Step::Configuration => files::observe_configuration(self),

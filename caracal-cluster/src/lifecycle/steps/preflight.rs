@@ -1,21 +1,27 @@
 //! What is better known before anything starts: a full disk, a port in use, too little memory.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Event, Observed};
 use crate::lifecycle::error::StepError;
 use crate::plan::check::{self, Severity};
-use crate::ports;
+use crate::ports::{self, Clash, PortClash};
+use crate::wait::{Probe, wait_for};
 
 /// Free space below which nothing is started: a broker that runs out of it ends.
 const LEAST_FREE_BYTES: u64 = 1024 * 1024 * 1024;
 
-pub(in crate::lifecycle) fn observe(world: &mut ClusterWorld) -> Result<Observed, StepError> {
+/// How long the kernel may take to close the ports of a process that was killed.
+const LAST_BREATH: Duration = Duration::from_secs(5);
+
+pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Observed, StepError> {
     let mut problems = Vec::new();
     plan_errors(world, &mut problems);
     disk(world, &mut problems);
-    ports_in_use(world, &mut problems);
+    ports_in_use(world, &mut problems).await;
     memory(world);
     if problems.is_empty() {
         return Ok(Observed::Satisfied("disk, memory and ports suffice".to_owned()));
@@ -56,7 +62,7 @@ fn disk(world: &ClusterWorld, problems: &mut Vec<String>) {
 }
 
 /// Ports of nodes that are not running must be free; of running ones they are in use by themselves.
-fn ports_in_use(world: &ClusterWorld, problems: &mut Vec<String>) {
+async fn ports_in_use(world: &ClusterWorld, problems: &mut Vec<String>) {
     let wanted: Vec<(String, SocketAddr)> = world
         .cluster
         .plan
@@ -66,11 +72,24 @@ fn ports_in_use(world: &ClusterWorld, problems: &mut Vec<String>) {
         .flat_map(|node| node.listeners.iter().map(move |l| (format!("{} {}", node.name, l.name), l.bind)))
         .collect();
     let wanted: Vec<(&str, SocketAddr)> = wanted.iter().map(|(what, at)| (what.as_str(), *at)).collect();
-    if let Err(clashes) = ports::check_free(&wanted) {
-        problems.extend(clashes.iter().map(|clash| {
-            format!("{clash}; end that process, or use another cluster (`--name other` takes free ports)")
-        }));
-    }
+    problems.extend(clashes(&wanted).await.iter().map(|clash| {
+        format!("{clash}; end that process, or use another cluster (`--name other` takes free ports)")
+    }));
+}
+
+/// What is in the way, once whoever is just ending has ended: a killed node leaves the process table before
+/// the kernel has closed its ports, and for that long they look like those of another user.
+async fn clashes(wanted: &[(&str, SocketAddr)]) -> Vec<PortClash> {
+    let unseen = |clash: &PortClash| matches!(clash.clash, Clash::InUse { owner: None });
+    let look = || async {
+        match ports::check_free(wanted) {
+            Ok(()) => Probe::Ready(Vec::new()),
+            Err(clashes) if clashes.iter().all(unseen) => Probe::<_, Infallible>::NotYet(String::new()),
+            Err(clashes) => Probe::Ready(clashes),
+        }
+    };
+    let waited = wait_for("ports of ended processes", LAST_BREATH, Duration::from_millis(100), look).await;
+    waited.unwrap_or_else(|_| ports::check_free(wanted).err().unwrap_or_default())
 }
 
 /// Short memory is a note, not a refusal: what the kernel calls available is a guess.

@@ -134,15 +134,9 @@ fn documents_have_their_documented_keys() {
         nodes: vec![],
         warnings: vec![],
     };
-    assert_eq!(
-        keys(&parsed("ps", &ps)),
-        ["cluster", "command", "directory", "format", "nodes", "warnings"]
-    );
+    assert_eq!(keys(&parsed("ps", &ps)), ["cluster", "command", "directory", "format", "nodes", "warnings"]);
     let list = ListReport { state_root: "/s".into(), clusters: vec![] };
-    assert_eq!(
-        keys(&parsed("list", &list)),
-        ["clusters", "command", "format", "state_root"]
-    );
+    assert_eq!(keys(&parsed("list", &list)), ["clusters", "command", "format", "state_root"]);
     let plan = parsed("plan", &plan_report());
     assert_eq!(
         keys(&plan),

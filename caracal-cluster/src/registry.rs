@@ -169,7 +169,8 @@ impl Registry {
             is_compatible: bool,
         }
         let path = self.path(&["compatibility", "subjects", subject, "versions", "latest"]);
-        let answer: Answer = self.read(DOING, self.client.post(path).json(&json!({ "schema": schema }))).await?;
+        let answer: Answer =
+            self.read(DOING, self.client.post(path).json(&json!({ "schema": schema }))).await?;
         Ok(answer.is_compatible)
     }
 

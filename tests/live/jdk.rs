@@ -50,7 +50,10 @@ pub(crate) fn tool(class: &str) -> Result<Program> {
     };
     let paths = PATHS.get_or_init(|| find().map_err(|error| format!("{error:#}")));
     let (java, jars) = paths.as_ref().map_err(|error| anyhow!("{error}"))?;
-    let options = ["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
+    // Kafka's own tools tell refusals in their log only.
+    let log =
+        concat!("-Dlog4j.configuration=file:", env!("CARGO_MANIFEST_DIR"), "/live/tools-log4j.properties");
+    let options = [log, "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
     Ok(Program::at(java).args(options).args(["-cp", jars, class]).within(Duration::from_secs(180)))
 }
 

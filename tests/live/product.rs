@@ -71,9 +71,14 @@ pub(crate) fn credentials(name: &str) -> Vec<String> {
     words(&["credentials", "--name", name])
 }
 
-/// `verify`.
+/// `verify` with everything.
 pub(crate) fn verify(name: &str) -> Vec<String> {
     words(&["verify", "--json", "--name", name])
+}
+
+/// `verify` without the client library's round trips: the matrix alone.
+pub(crate) fn verify_the_matrix(name: &str) -> Vec<String> {
+    words(&["verify", "--skip-client", "--name", name])
 }
 
 /// The one JSON document on standard output.

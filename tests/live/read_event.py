@@ -3,6 +3,7 @@
 Usage: read_event.py TOPIC KEY
 """
 
+import logging
 import os
 import struct
 import sys
@@ -12,6 +13,8 @@ from kafka import KafkaConsumer
 
 
 def main():
+    # Why a broker refuses is told in the log only.
+    logging.basicConfig(level=logging.WARNING)
     topic, key = sys.argv[1], sys.argv[2].encode()
     env = {name[len("CARACAL_KAFKA_"):]: value for name, value in os.environ.items()}
     with open(env["SASL_PASSWORD_FILE"], encoding="utf-8") as file:

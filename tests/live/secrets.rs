@@ -135,7 +135,9 @@ impl Needles {
         paths
             .filter_map(|path| {
                 let entry = std::fs::symlink_metadata(&path).ok()?;
-                if !entry.is_file() || entry.len() > LARGEST {
+                // Kafka's indices are gigabytes of zeros, set aside for numbers.
+                let index = path.extension().is_some_and(|kind| kind == "index" || kind == "timeindex");
+                if !entry.is_file() || entry.len() > LARGEST || index {
                     return None;
                 }
                 self.finding(&path.display().to_string(), &std::fs::read(&path).ok()?)

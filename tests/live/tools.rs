@@ -68,7 +68,7 @@ pub(crate) fn await_until(
         if Instant::now() >= end {
             bail!("waited {deadline:?} for {what}, in vain; last seen: {seen}");
         }
-        block(tokio::time::sleep(Duration::from_millis(50)));
+        block(async { tokio::time::sleep(Duration::from_millis(50)).await });
     }
 }
 

@@ -34,7 +34,11 @@ pub(crate) const LIVE: &[Prerequisite] = &[
     needs("mvn", "Kafka, ZooKeeper and the registry are fetched by it", "maven"),
     needs("kcat", "a client that is neither Java nor Rust", "kcat"),
     needs("openssl", "a judge of every listener", "openssl"),
-    needs("python3", "a client in Python; and a Java, where none is 21 or newer", "python3 python3-pip python3-venv"),
+    needs(
+        "python3",
+        "a client in Python; and a Java, where none is 21 or newer",
+        "python3 python3-pip python3-venv",
+    ),
     needs("unshare", "a machine without network", "util-linux"),
 ];
 

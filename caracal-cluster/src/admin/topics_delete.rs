@@ -10,9 +10,6 @@ use kafka_protocol::protocol::StrBytes;
 use super::{Admin, AdminError, Outcome, outcome};
 use crate::wire::{Deadline, records};
 
-/// The first version that names a topic in a structure of its own.
-const NAMED_BY_STATE: i16 = 6;
-
 impl Admin {
     /// Deletes topics with all their data. One that does not exist is an item's error, as is every other
     /// refusal.
@@ -25,7 +22,6 @@ impl Admin {
         topics: &[&str],
         deadline: Deadline,
     ) -> Result<Vec<Outcome<String>>, AdminError> {
-        debug_assert!(<DeleteTopicsRequest as kafka_protocol::protocol::Message>::VERSIONS.max >= NAMED_BY_STATE);
         let named = |name: &&str| DeleteTopicState::default().with_name(Some(TopicName(text(name))));
         let request = DeleteTopicsRequest::default()
             .with_topics(topics.iter().map(named).collect())

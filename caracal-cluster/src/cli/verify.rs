@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use crate::probe::client::RoundTrips;
 use crate::probe::matrix::{Cell, CellOutcome, Group, VerifyReport};
 
+/// How many failures of a group a summary shows: a node that is down fails hundreds of cells.
+const MOST: usize = 20;
+
 /// How much of a report is shown.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "a flag of the command line: shown wholly or not")]
@@ -18,7 +21,8 @@ pub enum Detail {
 
 /// The report as a person reads it, legible without colour; ends with a newline.
 pub fn text(report: &VerifyReport, detail: Detail) -> String {
-    let mut text = format!("{}: Kafka {}, registry {}\n\n", report.cluster, report.kafka_version, report.registry);
+    let mut text =
+        format!("{}: Kafka {}, registry {}\n\n", report.cluster, report.kafka_version, report.registry);
     for group in Group::ALL {
         let cells: Vec<&Cell> = report.cells.iter().filter(|cell| cell.group == group).collect();
         if cells.is_empty() {
@@ -36,8 +40,14 @@ pub fn text(report: &VerifyReport, detail: Detail) -> String {
         match detail {
             Detail::All => cells.iter().for_each(|cell| text.push_str(&indented(&line(cell)))),
             Detail::Summary => {
-                let failed = cells.iter().filter(|cell| cell.outcome == CellOutcome::Failed);
-                failed.for_each(|cell| text.push_str(&indented(&line(cell))));
+                let failed = || cells.iter().filter(|cell| cell.outcome == CellOutcome::Failed);
+                failed().take(MOST).for_each(|cell| text.push_str(&indented(&line(cell))));
+                if let more @ 1.. = failed().count().saturating_sub(MOST) {
+                    text.push_str(&indented(&format!(
+                        "{:<7}  {more} more cells",
+                        CellOutcome::Failed.label()
+                    )));
+                }
                 not_run(&cells).iter().for_each(|line| text.push_str(&indented(line)));
             }
         }
@@ -77,7 +87,8 @@ pub fn line(cell: &Cell) -> String {
     let seen = cell.seen.replace('\n', "\n           ");
     match cell.outcome {
         CellOutcome::Passed => {
-            let _ = write!(text, ": {}", if cell.control.is_some() { format!("refused: {seen}") } else { seen });
+            let _ =
+                write!(text, ": {}", if cell.control.is_some() { format!("refused: {seen}") } else { seen });
         }
         CellOutcome::NotRun => {
             let _ = write!(text, ": {seen}");
@@ -93,7 +104,8 @@ pub fn line(cell: &Cell) -> String {
 pub fn verdict(report: &VerifyReport) -> String {
     let [passed, failed, not_run] =
         [CellOutcome::Passed, CellOutcome::Failed, CellOutcome::NotRun].map(|outcome| report.count(outcome));
-    let counts = format!("{passed} passed, {failed} failed, {not_run} not run in {:.1} s", seconds(report.millis));
+    let counts =
+        format!("{passed} passed, {failed} failed, {not_run} not run in {:.1} s", seconds(report.millis));
     let client = match &report.round_trips {
         RoundTrips::NotRun { why } => format!("; client library not run: {why}"),
         RoundTrips::Failed { .. } => "; client library failed".to_owned(),

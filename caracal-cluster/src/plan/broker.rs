@@ -1,6 +1,6 @@
 //! A broker: the guide's settings, every `ssl.*` and `sasl.*` key under its listener's prefix.
 
-use super::jvm::{Jvm, Main, argument_file, log4j};
+use super::jvm::{Jvm, Main, Tuning, argument_file, log4j};
 use super::model::{Ca, FilePlan, ListenerPlan, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan};
 use super::{Context, advertised, pki, users};
 use crate::properties::Properties;
@@ -14,6 +14,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
     let path = |rest: &str| context.node_path(name, rest);
     let jvm = Jvm {
         heap_mib: context.spec.kafka.heap_mib,
+        tuning: Tuning::Throughput,
         system_properties: vec![
             ("kafka.logs.dir", path("logs")),
             ("log4j.configuration", format!("file:{}", path("config/log4j.properties"))),

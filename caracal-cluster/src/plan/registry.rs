@@ -2,7 +2,7 @@
 
 use caracal_kafka_contract::events::EventType;
 
-use super::jvm::{Jvm, Main, argument_file};
+use super::jvm::{Jvm, Main, Tuning, argument_file};
 use super::model::{Ca, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan, SubjectPlan, TopicPlan};
 use super::{Context, FilePlan, advertised, pki, registry_topic};
 use crate::properties::Properties;
@@ -54,6 +54,7 @@ pub(super) fn node(context: &Context<'_>) -> NodePlan {
     let path = |rest: &str| context.node_path(name, rest);
     let jvm = Jvm {
         heap_mib: context.spec.registry.heap_mib,
+        tuning: Tuning::Start,
         system_properties: vec![("smallrye.config.locations", path("secrets/application.properties"))],
         main: Main::Jar { path: format!("{}/quarkus-run.jar", context.inputs.registry_home) },
     };

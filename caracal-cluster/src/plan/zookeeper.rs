@@ -1,6 +1,6 @@
 //! A ZooKeeper node: TLS only, for clients and quorum, with both sides' names verified.
 
-use super::jvm::{Jvm, Main, argument_file, log4j};
+use super::jvm::{Jvm, Main, Tuning, argument_file, log4j};
 use super::model::{Ca, FilePlan, NodePlan, NodeRole, SecretContent, SecretFilePlan};
 use super::{Context, pki};
 use crate::properties::Properties;
@@ -10,6 +10,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
     let path = |rest: &str| context.node_path(name, rest);
     let jvm = Jvm {
         heap_mib: context.spec.kafka.zookeeper_heap_mib,
+        tuning: Tuning::Start,
         system_properties: vec![("log4j.configuration", format!("file:{}", path("config/log4j.properties")))],
         main: Main::Class {
             class_path: &context.inputs.kafka_jars,

@@ -156,7 +156,8 @@ impl Surroundings {
             return Found::Program(PathBuf::from(probe));
         }
         let (Some(cargo), Some(package)) = (&self.cargo, &self.manifest_dir) else { return Found::Nothing };
-        let root = Path::new(package).ancestors().find(|folder| folder.join(PACKAGE).join("Cargo.toml").is_file());
+        let root =
+            Path::new(package).ancestors().find(|folder| folder.join(PACKAGE).join("Cargo.toml").is_file());
         root.map_or(Found::Nothing, |root| Found::Workspace {
             cargo: PathBuf::from(cargo),
             manifest: root.join("Cargo.toml"),
@@ -167,7 +168,16 @@ impl Surroundings {
 async fn build(cargo: &Path, manifest: &Path, run: &ClientRun) -> Result<PathBuf, String> {
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--quiet", "--package", PACKAGE, "--bin", BINARY, "--message-format", "json-render-diagnostics"])
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            PACKAGE,
+            "--bin",
+            BINARY,
+            "--message-format",
+            "json-render-diagnostics",
+        ])
         .arg("--manifest-path")
         .arg(manifest);
     // What the cargo above told its program about that program's own package is not meant for this build.
@@ -202,13 +212,20 @@ async fn build(cargo: &Path, manifest: &Path, run: &ClientRun) -> Result<PathBuf
 
 /// Where cargo says that it put the program: one JSON message a line.
 fn executable(messages: &str) -> Option<PathBuf> {
-    messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(|message| {
-        let ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == BINARY;
-        ours.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
-    })
+    messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(
+        |message| {
+            let ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == BINARY;
+            ours.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+        },
+    )
 }
 
-async fn run_probe(probe: &Path, producer: &Path, consumer: &Path, run: &ClientRun) -> Result<ClientReport, String> {
+async fn run_probe(
+    probe: &Path,
+    producer: &Path,
+    consumer: &Path,
+    run: &ClientRun,
+) -> Result<ClientReport, String> {
     let mut command = Command::new(probe);
     command
         .arg("round-trip")
@@ -226,15 +243,20 @@ async fn run_probe(probe: &Path, producer: &Path, consumer: &Path, run: &ClientR
 /// Its report counts as long as it says the same as its exit code: 0 all well, 1 not.
 fn report(finished: &Finished) -> Result<ClientReport, String> {
     let status = finished.status;
-    let report: ClientReport = serde_json::from_str(&finished.output).map_err(|error| {
-        format!("gave no report ({error}; {status}): {}", tail(&finished.errors))
-    })?;
+    let report: ClientReport = serde_json::from_str(&finished.output)
+        .map_err(|error| format!("gave no report ({error}; {status}): {}", tail(&finished.errors)))?;
     if report.format != FORMAT {
-        return Err(format!("reports in format {}, this version reads {FORMAT}: build both from one tree", report.format));
+        return Err(format!(
+            "reports in format {}, this version reads {FORMAT}: build both from one tree",
+            report.format
+        ));
     }
     let went = !report.round_trips.is_empty() && report.round_trips.iter().all(|trip| trip.ok);
     if report.ok != went || report.ok != status.success() {
-        return Err(format!("contradicts itself: its report says ok = {}, it ended with {status}", report.ok));
+        return Err(format!(
+            "contradicts itself: its report says ok = {}, it ended with {status}",
+            report.ok
+        ));
     }
     Ok(report)
 }

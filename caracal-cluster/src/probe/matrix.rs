@@ -9,7 +9,8 @@
 //! with one difference removed. What was not run reads "not run", never "ok".
 //!
 //! Nothing stays behind: attempts that would change something are made impossible on purpose (see `act`), and
-//! the one topic and the groups that a run makes are deleted at its end. Only the round trips of the client
+//! the one topic and the groups that a run makes are deleted at its end, with those of runs that were killed
+//! over an hour ago. Only the round trips of the client
 //! add records to real topics: one event of each type.
 
 mod act;
@@ -30,7 +31,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
-use self::act::{Act, Guide};
+use self::act::{Act, Guide, Pool};
 use self::attempt::{Attempt, Context};
 use self::cells::{Names, Planned};
 use self::identities::Identities;
@@ -67,7 +68,7 @@ pub enum VerifyError {
         what: String,
         /// The cause.
         #[source]
-        source: PkiError,
+        source: Box<PkiError>,
     },
     /// The system has no random bytes.
     #[error("the operating system gave no random bytes")]
@@ -281,10 +282,12 @@ fn context(cluster: &Cluster) -> Result<Context<'_>, VerifyError> {
     let mut random = [0; 4];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random)
         .map_err(|_| VerifyError::Random)?;
+    let now = OffsetDateTime::now_utc();
     Ok(Context {
-        identities: Identities::make(&access, OffsetDateTime::now_utc())?,
+        identities: Identities::make(&access, now)?,
         guide: Guide(Mutex::new(access.admin()?)),
-        names: Names { salt: hex::encode(random) },
+        pool: Pool::default(),
+        names: Names::new(now, &random),
         plan: &cluster.plan,
         access,
     })
@@ -313,7 +316,8 @@ async fn run(context: &Context<'_>, planned: &[Planned], told: &(dyn Fn(&Cell) +
     warm_up(context).await;
     for now in [Turn::Make, Turn::Allowed, Turn::Refused, Turn::Delete] {
         let cells = planned.iter().filter(|planned| turn(planned) == now);
-        let mut running = stream::iter(cells.map(|planned| try_one(context, planned))).buffer_unordered(PARALLEL);
+        let mut running =
+            stream::iter(cells.map(|planned| try_one(context, planned))).buffer_unordered(PARALLEL);
         let mut done = Vec::new();
         while let Some((planned, mut cell)) = running.next().await {
             check_control(&mut cell, |control| judged.get(control));

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::clusters;
 use super::figures::{Sequence, Times};
+use crate::shell;
 
 const CLUSTER: &str = "bench-soak";
 
@@ -21,6 +22,9 @@ pub(crate) struct SoakArguments {
     /// Starts that are killed
     #[arg(long, default_value_t = 10)]
     kills: u32,
+    /// Prove each start by `verify` too
+    #[arg(long)]
+    verify: bool,
     /// The seed of the moments at which starts are killed; by default another one each time
     #[arg(long)]
     seed: Option<u64>,
@@ -36,7 +40,7 @@ pub(super) async fn run(arguments: &SoakArguments) -> Result<Value> {
     let mut failures = Vec::new();
     let mut times = Times::default();
     for start in 1..=arguments.starts {
-        match cold(&name).await {
+        match cold(&name, arguments.verify) {
             Ok(took) => times.push(took),
             Err(error) => failures.push(format!("start {start}: {error:#}")),
         }
@@ -59,6 +63,7 @@ pub(super) async fn run(arguments: &SoakArguments) -> Result<Value> {
         "bench": "soak",
         "compared": "each cold start is proved by `up` itself: every user's log-in on every listener, refused \
                      handshakes without certificate, one Avro round trip",
+        "proved_by_verify": arguments.verify,
         "versions": clusters::versions().await?,
         "seconds": { "starts": times },
         "median_seconds": times.median(),
@@ -69,8 +74,15 @@ pub(super) async fn run(arguments: &SoakArguments) -> Result<Value> {
     }))
 }
 
-async fn cold(name: &ClusterName) -> Result<Duration> {
-    clusters::timed_up(name)
+/// One start, proved; how long it took without the proof by `verify`.
+fn cold(name: &ClusterName, verify: bool) -> Result<Duration> {
+    let took = clusters::timed_up(name)?;
+    if verify {
+        let mut command = shell::program(std::env::current_exe()?)?;
+        command.args(["verify", "--json", "--name", name.as_str()]);
+        shell::quiet(command)?;
+    }
+    Ok(took)
 }
 
 /// Starts, kills the start, and starts again.

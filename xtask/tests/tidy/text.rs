@@ -71,6 +71,55 @@ fn without_lints(path: &str, manifest: &str) -> Option<Finding> {
         .then(|| Finding::new(path, "add `[lints]` with `workspace = true`"))
 }
 
+/// Files and live tests that a document names in backticks and that are not there.
+fn dangling(path: &str, text: &str, files: &[String], tests: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        // Every second part stands between backticks.
+        for name in line.split('`').skip(1).step_by(2) {
+            let is_file = name.contains('/') && name.ends_with(".rs") && !name.contains(['<', '*', ' ']);
+            let is_there = |file: &String| file == name || file.ends_with(&format!("/{name}"));
+            let is_test = LIVE_MODULES.iter().any(|module| name.starts_with(&format!("{module}::")));
+            let missing = (is_file && !files.iter().any(is_there))
+                || (is_test && !tests.contains(&format!("\"{name}\"")));
+            if missing {
+                findings.push(Finding::new(
+                    format!("{path}:{}", at + 1),
+                    format!("names `{name}`, which is not there"),
+                ));
+            }
+        }
+    }
+    findings
+}
+
+const LIVE_MODULES: [&str; 10] = [
+    "clients",
+    "converge",
+    "credentials",
+    "jdk",
+    "openssl",
+    "scram",
+    "secrets",
+    "sidebyside",
+    "trouble",
+    "verify",
+];
+
+#[test]
+fn documents_name_files_and_tests_that_are_there() {
+    let root = root();
+    let files = files(&root);
+    let read = |path: &String| std::fs::read_to_string(root.join(path)).expect("a text");
+    let tests: String = files.iter().filter(|path| path.starts_with("tests/live/")).map(read).collect();
+    let documents: Vec<&String> =
+        files.iter().filter(|path| path.ends_with(".md") && !path.contains('/')).collect();
+    assert!(documents.len() >= 5, "{documents:?}");
+    let findings: Vec<Finding> =
+        documents.into_iter().flat_map(|path| dangling(path, &read(path), &files, &tests)).collect();
+    report("documents name what is there", &findings);
+}
+
 #[test]
 fn no_machine_and_no_registry_is_named() {
     let root = root();
@@ -100,13 +149,17 @@ fn every_crate_takes_the_workspaces_lints() {
 }
 
 #[test]
-fn each_forbidden_text_is_found() {
+fn what_must_not_stand_in_a_text_is_found() {
     for (head, tail, _) in FORBIDDEN {
         let text = format!("fine\nsee https://x{head}{tail}y\n");
         let findings = forbidden("a.md", &text);
         assert!(findings.iter().any(|finding| finding.place == "a.md:2"), "{head}{tail}");
     }
     assert!(forbidden("a.md", "the network, the root, tmp").is_empty());
+    let files = ["a/b/c.rs".to_owned()];
+    let tests = "(\"jdk::reads\", reads)";
+    assert_eq!(dangling("a.md", "`b/d.rs`, `jdk::writes`\n", &files, tests).len(), 2);
+    assert!(dangling("a.md", "`b/c.rs`, `jdk::reads`, `x y/z.rs`", &files, tests).is_empty());
     assert!(without_lints("x", "[package]\nname = \"x\"\n").is_some());
     assert!(without_lints("x", "[package]\nname = \"x\"\n[lints]\nworkspace = true\n").is_none());
     assert!(without_lints("x", "[workspace]\n").is_none());

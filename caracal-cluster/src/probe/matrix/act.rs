@@ -4,6 +4,8 @@
 //! made impossible on purpose (a partition that cannot exist, a user that does not), and the answer that
 //! says just that means: it may.
 
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,14 +22,16 @@ use kafka_protocol::messages::{
     DescribeUserScramCredentialsRequest, MetadataRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
+use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
 use crate::admin::{AclDrift, Admin, AdminError};
 use crate::lifecycle::chain;
-use crate::plan::{NodeRole, TopicOwner, TopicPlan};
+use crate::plan::{NodeRole, TopicOwner, TopicPlan, UserPlan};
 use crate::wire::{ApiError, Connection, Deadline, WireError, WireErrorKind, records};
 
 use super::attempt::Context;
+use super::cells::Names;
 use super::judge::Seen;
 use super::rights;
 
@@ -51,12 +55,19 @@ pub(super) enum Act {
     /// Sends a rule that is invalid.
     AlterRules,
     /// Commits an offset and reads it back.
-    Commit { group: String, topic: String },
+    Commit {
+        group: String,
+        topic: String,
+    },
     /// Compares the cluster's rules with the plan's.
     CompareRules,
     /// Has the creation of a topic checked, not done.
-    CreateTopic { name: String },
-    DescribeConfigs { topic: String },
+    CreateTopic {
+        name: String,
+    },
+    DescribeConfigs {
+        topic: String,
+    },
     /// Deletes what this run made.
     DropScratch,
     /// Gets an id for an idempotent producer.
@@ -67,15 +78,25 @@ pub(super) enum Act {
     /// Makes this run's topic.
     MakeScratch,
     /// Reads from the start of partition 0.
-    Read { topic: String },
+    Read {
+        topic: String,
+    },
     /// Asks for every right of its own.
-    Rights { topic: String },
+    Rights {
+        topic: String,
+    },
     /// Writes a record and reads it back.
-    RoundTrip { topic: String },
+    RoundTrip {
+        topic: String,
+    },
     /// Gets an id for a transactional producer whose own id begins so.
-    Transactional { id: String },
+    Transactional {
+        id: String,
+    },
     /// Writes to a partition that cannot exist.
-    Write { topic: String },
+    Write {
+        topic: String,
+    },
 }
 
 /// The administrator who tells where leaders and coordinators are, so that a principal need not be allowed
@@ -84,6 +105,15 @@ pub(super) enum Act {
 pub(super) struct Guide(pub(super) Mutex<Admin>);
 
 impl Guide {
+    async fn controller(&self, deadline: Deadline) -> Result<i32, AdminError> {
+        const DOING: &str = "find the controller";
+        let mut admin = self.0.lock().await;
+        let connection = admin.controller(deadline).await?;
+        let found = records::metadata(connection, Some(&[]), deadline).await?.controller;
+        let none = || WireErrorKind::Protocol("the cluster names no controller".to_owned());
+        found.ok_or_else(|| connection.error(DOING, none()).into())
+    }
+
     async fn leader(&self, topic: &str, deadline: Deadline) -> Result<i32, AdminError> {
         let mut admin = self.0.lock().await;
         let controller = admin.controller(deadline).await?;
@@ -114,35 +144,100 @@ impl From<AdminError> for Seen {
     }
 }
 
+/// Connections that cells of one user leave to the next: a TLS handshake and a log-in for each of two hundred
+/// cells would be most of the matrix's time.
+#[derive(Debug, Default)]
+pub(super) struct Pool(std::sync::Mutex<BTreeMap<(String, i32), Vec<Connection>>>);
+
+impl Pool {
+    fn take(&self, user: &str, broker: i32) -> Option<Connection> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.get_mut(&(user.to_owned(), broker))?.pop()
+    }
+
+    fn give_back(&self, user: &str, broker: i32, connection: Connection) {
+        if connection.is_usable() {
+            let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.entry((user.to_owned(), broker)).or_default().push(connection);
+        }
+    }
+}
+
+/// One cell's principal: its one connection is taken from the pool and returned to it.
+struct Actor<'c> {
+    context: &'c Context<'c>,
+    user: &'c UserPlan,
+    admin: Admin,
+    held: Option<(i32, Connection)>,
+}
+
+impl Actor<'_> {
+    async fn connection(&mut self, broker: i32, deadline: Deadline) -> Result<&mut Connection, AdminError> {
+        let connection = match self.context.pool.take(self.user.name.as_str(), broker) {
+            Some(connection) => connection,
+            None => self.admin.connect(broker, deadline).await?,
+        };
+        Ok(&mut self.held.insert((broker, connection)).1)
+    }
+
+    async fn leader(&mut self, topic: &str, deadline: Deadline) -> Result<&mut Connection, AdminError> {
+        let leader = self.context.guide.leader(topic, deadline).await?;
+        self.connection(leader, deadline).await
+    }
+
+    async fn controller(&mut self, deadline: Deadline) -> Result<&mut Connection, AdminError> {
+        let controller = self.context.guide.controller(deadline).await?;
+        self.connection(controller, deadline).await
+    }
+}
+
+impl Drop for Actor<'_> {
+    fn drop(&mut self) {
+        if let Some((broker, connection)) = self.held.take() {
+            self.context.pool.give_back(self.user.name.as_str(), broker, connection);
+        }
+    }
+}
+
 impl Act {
     /// Does it as a user.
-    pub(super) async fn run(&self, context: &Context<'_>, user: &crate::names::UserName, deadline: Deadline) -> Seen {
+    pub(super) async fn run(
+        &self,
+        context: &Context<'_>,
+        user: &crate::names::UserName,
+        deadline: Deadline,
+    ) -> Seen {
         let user = match context.user(user) {
             Ok(user) => user,
             Err(seen) => return seen,
         };
-        let mut admin = match context.access.as_user(user) {
+        let admin = match context.access.as_user(user) {
             Ok(admin) => admin,
             Err(error) => return Seen::Broken(chain(&error)),
         };
+        let mut actor = Actor { context, user, admin, held: None };
         let seen = match self {
-            Self::Write { topic } => write(context, &admin, topic, deadline).await,
-            Self::Read { topic } => read(context, &admin, topic, deadline).await,
-            Self::Rights { topic } => rights(&mut admin, topic, deadline).await,
-            Self::RoundTrip { topic } => round_trip(context, &admin, topic, deadline).await,
-            Self::Commit { group, topic } => commit(context, &admin, group, topic, deadline).await,
-            Self::Idempotent => idempotent(&mut admin, deadline).await,
+            Self::Write { topic } => write(&mut actor, topic, deadline).await,
+            Self::Read { topic } => read(&mut actor, topic, deadline).await,
+            Self::Rights { topic } => rights(&mut actor, topic, deadline).await,
+            Self::RoundTrip { topic } => round_trip(&mut actor, topic, deadline).await,
+            Self::Commit { group, topic } => commit(&mut actor, group, topic, deadline).await,
+            Self::Idempotent => idempotent(&mut actor, deadline).await,
             // Two that begin under one id at once would be in each other's way.
-            Self::Transactional { id } => transactional(context, &admin, &format!("{id}-{}", user.name), deadline).await,
-            Self::DescribeConfigs { topic } => describe_configs(&mut admin, topic, deadline).await,
-            Self::CreateTopic { name } => create_topic(&mut admin, name, deadline).await,
-            Self::MakeScratch => make_scratch(context, &mut admin, deadline).await,
-            Self::DropScratch => drop_scratch(context, &mut admin, deadline).await,
-            Self::LookUpUser => look_up_user(context, &mut admin, deadline).await,
-            Self::AlterUsers => alter_users(context, &mut admin, deadline).await,
-            Self::ListRules => admin.acls(deadline).await.map(|rules| accepted(format!("{} rules", rules.len()))),
-            Self::AlterRules => alter_rules(context, &mut admin, deadline).await,
-            Self::CompareRules => compare_rules(context, &mut admin, deadline).await,
+            Self::Transactional { id } => {
+                transactional(&mut actor, &format!("{id}-{}", user.name), deadline).await
+            }
+            Self::DescribeConfigs { topic } => describe_configs(&mut actor, topic, deadline).await,
+            Self::CreateTopic { name } => create_topic(&mut actor, name, deadline).await,
+            Self::MakeScratch => make_scratch(&mut actor, deadline).await,
+            Self::DropScratch => drop_scratch(&mut actor, deadline).await,
+            Self::LookUpUser => look_up_user(&mut actor, deadline).await,
+            Self::AlterUsers => alter_users(&mut actor, deadline).await,
+            Self::ListRules => {
+                actor.admin.acls(deadline).await.map(|rules| accepted(format!("{} rules", rules.len())))
+            }
+            Self::AlterRules => alter_rules(&mut actor, deadline).await,
+            Self::CompareRules => compare_rules(&mut actor, deadline).await,
         };
         seen.unwrap_or_else(Seen::from)
     }
@@ -155,20 +250,21 @@ fn accepted(what: impl Into<String>) -> Seen {
 }
 
 /// An error code as an error of the connection's, so that it is judged like every other.
-fn refused(admin: &Connection, doing: &'static str, error: ApiError) -> Seen {
-    admin.error(doing, error.into()).into()
+fn refused(connection: &Connection, doing: &'static str, error: ApiError) -> Seen {
+    connection.error(doing, error.into()).into()
 }
 
 fn is_code(error: &WireError, code: ResponseError) -> bool {
     matches!(&error.kind, WireErrorKind::Api(api) if api.code == code.code())
 }
 
-async fn write(context: &Context<'_>, admin: &Admin, topic: &str, deadline: Deadline) -> Tried {
-    let leader = context.guide.leader(topic, deadline).await?;
-    let mut connection = admin.connect(leader, deadline).await?;
+async fn write(actor: &mut Actor<'_>, topic: &str, deadline: Deadline) -> Tried {
+    let connection = actor.leader(topic, deadline).await?;
     let value = Some(Bytes::from_static(b"never written"));
-    match records::produce(&mut connection, topic, NO_PARTITION, None, value, deadline).await {
-        Ok(offset) => Ok(Seen::Broken(format!("a record was written to partition {NO_PARTITION} at {offset}"))),
+    match records::produce(connection, topic, NO_PARTITION, None, value, deadline).await {
+        Ok(offset) => {
+            Ok(Seen::Broken(format!("a record was written to partition {NO_PARTITION} at {offset}")))
+        }
         Err(error) if is_code(&error, ResponseError::UnknownTopicOrPartition) => {
             Ok(accepted("may write: only the partition was refused, which does not exist"))
         }
@@ -176,10 +272,9 @@ async fn write(context: &Context<'_>, admin: &Admin, topic: &str, deadline: Dead
     }
 }
 
-async fn read(context: &Context<'_>, admin: &Admin, topic: &str, deadline: Deadline) -> Tried {
-    let leader = context.guide.leader(topic, deadline).await?;
-    let mut connection = admin.connect(leader, deadline).await?;
-    match records::fetch(&mut connection, topic, 0, 0, Duration::ZERO, deadline).await {
+async fn read(actor: &mut Actor<'_>, topic: &str, deadline: Deadline) -> Tried {
+    let connection = actor.leader(topic, deadline).await?;
+    match records::fetch(connection, topic, 0, 0, Duration::ZERO, deadline).await {
         Ok(records) => Ok(accepted(format!("read {} records of partition 0", records.len()))),
         // Retention may have taken the first records away.
         Err(error) if is_code(&error, ResponseError::OffsetOutOfRange) => {
@@ -189,13 +284,12 @@ async fn read(context: &Context<'_>, admin: &Admin, topic: &str, deadline: Deadl
     }
 }
 
-async fn round_trip(context: &Context<'_>, admin: &Admin, topic: &str, deadline: Deadline) -> Tried {
-    let leader = context.guide.leader(topic, deadline).await?;
-    let mut connection = admin.connect(leader, deadline).await?;
-    let value = Bytes::from(context.names.salt.clone());
-    let offset = records::produce(&mut connection, topic, 0, None, Some(value.clone()), deadline).await?;
+async fn round_trip(actor: &mut Actor<'_>, topic: &str, deadline: Deadline) -> Tried {
+    let value = Bytes::from(actor.context.names.salt.clone());
+    let connection = actor.leader(topic, deadline).await?;
+    let offset = records::produce(connection, topic, 0, None, Some(value.clone()), deadline).await?;
     let wait = Duration::from_secs(2);
-    let found = records::fetch(&mut connection, topic, 0, offset, wait, deadline).await?;
+    let found = records::fetch(connection, topic, 0, offset, wait, deadline).await?;
     let found = found.iter().find(|record| record.offset == offset).and_then(|record| record.value.as_ref());
     Ok(if found == Some(&value) {
         accepted(format!("offset {offset} came back unchanged"))
@@ -204,13 +298,13 @@ async fn round_trip(context: &Context<'_>, admin: &Admin, topic: &str, deadline:
     })
 }
 
-async fn rights(admin: &mut Admin, topic: &str, deadline: Deadline) -> Tried {
+async fn rights(actor: &mut Actor<'_>, topic: &str, deadline: Deadline) -> Tried {
     let asked = MetadataRequestTopic::default().with_name(Some(TopicName(text(topic))));
     let request = MetadataRequest::default()
         .with_topics(Some(vec![asked]))
         .with_allow_auto_topic_creation(false)
         .with_include_topic_authorized_operations(true);
-    let connection = admin.controller(deadline).await?;
+    let connection = actor.controller(deadline).await?;
     let response = connection.call_as("ask for rights", &request, METADATA, deadline).await?;
     let Some(found) = response.topics.into_iter().next() else {
         return Ok(Seen::Broken("the answer lacks the topic".to_owned()));
@@ -243,38 +337,38 @@ fn operations(bits: i32) -> String {
     names.join(", ")
 }
 
-async fn commit(context: &Context<'_>, admin: &Admin, group: &str, topic: &str, deadline: Deadline) -> Tried {
-    let coordinator = context.guide.group(group, deadline).await?;
-    let mut connection = admin.connect(coordinator, deadline).await?;
-    records::commit_offset(&mut connection, group, topic, 0, 0, deadline).await?;
-    let found = records::committed_offset(&mut connection, group, topic, 0, deadline).await?;
+async fn commit(actor: &mut Actor<'_>, group: &str, topic: &str, deadline: Deadline) -> Tried {
+    let coordinator = actor.context.guide.group(group, deadline).await?;
+    let connection = actor.connection(coordinator, deadline).await?;
+    records::commit_offset(connection, group, topic, 0, 0, deadline).await?;
+    let found = records::committed_offset(connection, group, topic, 0, deadline).await?;
     Ok(match found {
         Some(0) => accepted("offset 0 committed and read back"),
         other => Seen::Broken(format!("committed offset 0, read {other:?}")),
     })
 }
 
-async fn idempotent(admin: &mut Admin, deadline: Deadline) -> Tried {
-    let connection = admin.controller(deadline).await?;
+async fn idempotent(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
+    let connection = actor.controller(deadline).await?;
     let id = records::init_producer_id(connection, None, deadline).await?;
     Ok(accepted(format!("producer id {id}")))
 }
 
-async fn transactional(context: &Context<'_>, admin: &Admin, id: &str, deadline: Deadline) -> Tried {
-    let coordinator = context.guide.transaction(id, deadline).await?;
-    let mut connection = admin.connect(coordinator, deadline).await?;
-    let producer = records::init_producer_id(&mut connection, Some(id), deadline).await?;
+async fn transactional(actor: &mut Actor<'_>, id: &str, deadline: Deadline) -> Tried {
+    let coordinator = actor.context.guide.transaction(id, deadline).await?;
+    let connection = actor.connection(coordinator, deadline).await?;
+    let producer = records::init_producer_id(connection, Some(id), deadline).await?;
     Ok(accepted(format!("producer id {producer}")))
 }
 
-async fn describe_configs(admin: &mut Admin, topic: &str, deadline: Deadline) -> Tried {
+async fn describe_configs(actor: &mut Actor<'_>, topic: &str, deadline: Deadline) -> Tried {
     const DOING: &str = "read a topic's configuration";
     let resource = DescribeConfigsResource::default()
         .with_resource_type(TOPIC)
         .with_resource_name(text(topic))
         .with_configuration_keys(None);
     let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-    let connection = admin.controller(deadline).await?;
+    let connection = actor.controller(deadline).await?;
     let response = connection.call_as(DOING, &request, i16::MAX, deadline).await?;
     let Some(found) = response.results.into_iter().next() else {
         return Ok(Seen::Broken("the answer lacks the topic".to_owned()));
@@ -285,7 +379,7 @@ async fn describe_configs(admin: &mut Admin, topic: &str, deadline: Deadline) ->
     })
 }
 
-async fn create_topic(admin: &mut Admin, name: &str, deadline: Deadline) -> Tried {
+async fn create_topic(actor: &mut Actor<'_>, name: &str, deadline: Deadline) -> Tried {
     const DOING: &str = "have a topic's creation checked";
     let topic = CreatableTopic::default()
         .with_name(TopicName(text(name)))
@@ -295,7 +389,7 @@ async fn create_topic(admin: &mut Admin, name: &str, deadline: Deadline) -> Trie
         .with_topics(vec![topic])
         .with_validate_only(true)
         .with_timeout_ms(deadline.remaining().as_millis().try_into().unwrap_or(i32::MAX));
-    let connection = admin.controller(deadline).await?;
+    let connection = actor.controller(deadline).await?;
     let response = connection.call_as(DOING, &request, i16::MAX, deadline).await?;
     let code = response.topics.first().map_or(0, |result| result.error_code);
     Ok(match ApiError::from_code(code, None, format!("topic {name}")) {
@@ -305,11 +399,11 @@ async fn create_topic(admin: &mut Admin, name: &str, deadline: Deadline) -> Trie
 }
 
 /// Asks for one user: asked for all, Kafka 3.9 never answers whoever may not know.
-async fn look_up_user(context: &Context<'_>, admin: &mut Admin, deadline: Deadline) -> Tried {
+async fn look_up_user(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
     const DOING: &str = "look a user up";
-    let name = UserName::default().with_name(text(&context.names.scratch()));
+    let name = UserName::default().with_name(text(&actor.context.names.scratch()));
     let request = DescribeUserScramCredentialsRequest::default().with_users(Some(vec![name]));
-    let connection = admin.controller(deadline).await?;
+    let connection = actor.controller(deadline).await?;
     let response = connection.call_as(DOING, &request, i16::MAX, deadline).await?;
     Ok(match ApiError::from_code(response.error_code, None, "users") {
         Some(error) => refused(connection, DOING, error),
@@ -317,14 +411,14 @@ async fn look_up_user(context: &Context<'_>, admin: &mut Admin, deadline: Deadli
     })
 }
 
-async fn alter_users(context: &Context<'_>, admin: &mut Admin, deadline: Deadline) -> Tried {
+async fn alter_users(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
     const DOING: &str = "delete a user";
-    let name = context.names.scratch();
+    let name = actor.context.names.scratch();
     let deletion = ScramCredentialDeletion::default()
         .with_name(text(&name))
         .with_mechanism(Mechanism::ScramSha512.kafka_type());
     let request = AlterUserScramCredentialsRequest::default().with_deletions(vec![deletion]);
-    let connection = admin.controller(deadline).await?;
+    let connection = actor.controller(deadline).await?;
     let response = connection.call_as(DOING, &request, i16::MAX, deadline).await?;
     let code = response.results.first().map_or(0, |result| result.error_code);
     Ok(match ApiError::from_code(code, None, format!("user {name}")) {
@@ -337,18 +431,18 @@ async fn alter_users(context: &Context<'_>, admin: &mut Admin, deadline: Deadlin
 }
 
 /// A rule for a cluster of another name is invalid, which is looked at after the right to make rules.
-async fn alter_rules(context: &Context<'_>, admin: &mut Admin, deadline: Deadline) -> Tried {
+async fn alter_rules(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
     const DOING: &str = "change access rules";
     let rule = AclCreation::default()
         .with_resource_type(CLUSTER)
-        .with_resource_name(text(&context.names.scratch()))
+        .with_resource_name(text(&actor.context.names.scratch()))
         .with_resource_pattern_type(LITERAL)
         .with_principal(text("User:nobody"))
         .with_host(text("*"))
         .with_operation(DESCRIBE)
         .with_permission_type(DENY);
     let request = CreateAclsRequest::default().with_creations(vec![rule]);
-    let connection = admin.controller(deadline).await?;
+    let connection = actor.controller(deadline).await?;
     let response = connection.call_as(DOING, &request, i16::MAX, deadline).await?;
     let code = response.results.first().map_or(0, |result| result.error_code);
     Ok(match ApiError::from_code(code, None, "access rules") {
@@ -360,20 +454,21 @@ async fn alter_rules(context: &Context<'_>, admin: &mut Admin, deadline: Deadlin
     })
 }
 
-async fn compare_rules(context: &Context<'_>, admin: &mut Admin, deadline: Deadline) -> Tried {
-    let found = admin.acls(deadline).await?;
-    let drift = AclDrift::between(&context.plan.acls, &found);
+async fn compare_rules(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
+    let found = actor.admin.acls(deadline).await?;
+    let drift = AclDrift::between(&actor.context.plan.acls, &found);
     if drift.is_empty() {
-        return Ok(Seen::Found(rights::planned_rules(context.plan.acls.len())));
+        return Ok(Seen::Found(rights::planned_rules(actor.context.plan.acls.len())));
     }
-    let missing = drift.missing.iter().map(|rule| format!("missing: {}", crate::admin::AclBinding::from(rule)));
+    let missing =
+        drift.missing.iter().map(|rule| format!("missing: {}", crate::admin::AclBinding::from(rule)));
     let unplanned = drift.unplanned.iter().map(|rule| format!("not planned: {rule}"));
     Ok(Seen::Found(missing.chain(unplanned).collect::<Vec<_>>().join("; ")))
 }
 
-async fn make_scratch(context: &Context<'_>, admin: &mut Admin, deadline: Deadline) -> Tried {
-    let name = context.names.scratch();
-    let brokers = context.plan.nodes_of(NodeRole::Broker).count();
+async fn make_scratch(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
+    let name = actor.context.names.scratch();
+    let brokers = actor.context.plan.nodes_of(NodeRole::Broker).count();
     let Ok(name) = name.parse() else { return Ok(Seen::Broken(format!("{name} is no name of a topic"))) };
     let topic = TopicPlan {
         name,
@@ -382,25 +477,32 @@ async fn make_scratch(context: &Context<'_>, admin: &mut Admin, deadline: Deadli
         config: Vec::new(),
         owner: TopicOwner::Application,
     };
-    let made = admin.create_topics(std::slice::from_ref(&topic), deadline).await?;
-    let controller = admin.controller(deadline).await?;
+    let made = actor.admin.create_topics(std::slice::from_ref(&topic), deadline).await?;
+    let controller = actor.admin.controller(deadline).await?;
     match made.into_iter().next().map(|outcome| outcome.result) {
         Some(Err(error)) => Ok(refused(controller, "create a topic", error)),
         _ => Ok(accepted(format!("{} with {} copies", topic.name, topic.replication_factor))),
     }
 }
 
-async fn drop_scratch(context: &Context<'_>, admin: &mut Admin, deadline: Deadline) -> Tried {
-    let names = &context.names;
-    for group in rights::groups(context.plan, names) {
+async fn drop_scratch(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
+    let (names, plan) = (&actor.context.names, actor.context.plan);
+    for group in rights::groups(plan, names) {
         // A group that nobody managed to write to does not exist.
-        let _ = admin.delete_group(&group, deadline).await?;
+        let _ = actor.admin.delete_group(&group, deadline).await?;
     }
-    let gone = admin.delete_topics(&[&names.scratch()], deadline).await?;
-    let controller = admin.controller(deadline).await?;
-    match gone.into_iter().next().map(|outcome| outcome.result) {
-        Some(Err(error)) => Ok(refused(controller, "delete a topic", error)),
-        _ => Ok(accepted("deleted")),
+    let controller = actor.admin.controller(deadline).await?;
+    let known = records::metadata(controller, None, deadline).await?;
+    let now = OffsetDateTime::now_utc();
+    let old =
+        known.topics.iter().map(|topic| topic.name.as_str()).filter(|name| Names::is_abandoned(name, now));
+    let scratch = names.scratch();
+    let doomed: Vec<&str> = std::iter::once(scratch.as_str()).chain(old).collect();
+    let gone = actor.admin.delete_topics(&doomed, deadline).await?;
+    let controller = actor.admin.controller(deadline).await?;
+    match gone.into_iter().find_map(|outcome| outcome.result.err()) {
+        Some(error) => Ok(refused(controller, "delete a topic", error)),
+        None => Ok(accepted(format!("deleted {}", doomed.join(", ")))),
     }
 }
 

@@ -91,6 +91,7 @@ pub(super) struct Context<'a> {
     pub(super) identities: Identities,
     pub(super) names: Names,
     pub(super) guide: act::Guide,
+    pub(super) pool: act::Pool,
 }
 
 impl Attempt {
@@ -126,9 +127,9 @@ impl Context<'_> {
     fn tls(&self, presented: &Presented, trusted: Ca) -> Result<TlsConfig, Seen> {
         match self.identities.tls(&self.access, self.plan, presented, trusted) {
             Ok(Some(tls)) => Ok(tls),
-            Ok(None) if *presented == Presented::Expired => {
-                Err(Seen::NotRun("the authority is younger than any certificate that could have expired".to_owned()))
-            }
+            Ok(None) if *presented == Presented::Expired => Err(Seen::NotRun(
+                "the authority is younger than any certificate that could have expired".to_owned(),
+            )),
             Ok(None) => Err(Seen::Broken(format!("the plan has no certificate for {presented:?}"))),
             Err(error) => Err(Seen::Broken(chain(&error))),
         }
@@ -172,7 +173,13 @@ impl From<ZkError> for Seen {
     }
 }
 
-async fn log_in(context: &Context<'_>, at: &Endpoint, user: &UserName, how: &LogInAs, deadline: Deadline) -> Seen {
+async fn log_in(
+    context: &Context<'_>,
+    at: &Endpoint,
+    user: &UserName,
+    how: &LogInAs,
+    deadline: Deadline,
+) -> Seen {
     let (tls, login) = match credentials(context, user, how) {
         Ok(both) => both,
         Err(seen) => return seen,
@@ -242,7 +249,9 @@ async fn silent_handshake(context: &Context<'_>, at: &Endpoint, tls: &TlsConfig,
     };
     let mut stream = match transport::dial_tls(at, tls, deadline).await {
         Ok(stream) => stream,
-        Err(error) if error.kind == WireErrorKind::Refused => return context.absent(at, error, deadline).await,
+        Err(error) if error.kind == WireErrorKind::Refused => {
+            return context.absent(at, error, deadline).await;
+        }
         Err(error) => return refused(error),
     };
     let mut byte = [0; 1];
@@ -321,10 +330,12 @@ async fn registry(context: &Context<'_>, act: &RegistryAct) -> Seen {
                 Seen::Accepted(format!("{} subjects at {}", registry.subjects().await?.len(), registry.url()))
             }
             RegistryAct::Level => Seen::Found(registry.compatibility().await?),
-            RegistryAct::Registered(subject) => match registry.lookup(&subject.subject, &subject.schema).await? {
-                Some(found) => Seen::Accepted(format!("id {}", found.id)),
-                None => Seen::Broken(format!("{} lacks the planned schema", subject.subject)),
-            },
+            RegistryAct::Registered(subject) => {
+                match registry.lookup(&subject.subject, &subject.schema).await? {
+                    Some(found) => Seen::Accepted(format!("id {}", found.id)),
+                    None => Seen::Broken(format!("{} lacks the planned schema", subject.subject)),
+                }
+            }
             RegistryAct::Check(subject, which) => {
                 let schema = match which {
                     Compatibility::Same => subject.schema.clone(),

@@ -2,8 +2,12 @@
 //!
 //! Every refusal names the cell that is its control: the same thing, accepted, with one difference removed.
 
+use time::OffsetDateTime;
+
 use crate::names::UserName;
-use crate::plan::{Ca, ClusterPlan, ListenerPlan, NodePlan, NodeRole, Protection, Role, SubjectPlan, UserPlan};
+use crate::plan::{
+    Ca, ClusterPlan, ListenerPlan, NodePlan, NodeRole, Protection, Role, SubjectPlan, UserPlan,
+};
 use crate::probe::tls::Spoken;
 use crate::wire::Endpoint;
 
@@ -69,13 +73,30 @@ impl Planned {
     }
 }
 
-/// What a run of the matrix calls its own: `salt` is another one every time.
+/// What a run of the matrix calls its own: `salt` is another one every time and begins with the time.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     pub(super) salt: String,
 }
 
+/// How old a topic of another run must be before it is taken for one whose run was killed.
+const ABANDONED: i64 = 3600;
+
 impl Names {
+    /// The names of a run that begins now.
+    pub(super) fn new(now: OffsetDateTime, random: &[u8]) -> Self {
+        Self { salt: format!("{:08x}-{}", now.unix_timestamp(), hex::encode(random)) }
+    }
+
+    /// Whether a topic was made by a run that ended, a while ago, without deleting it.
+    pub(super) fn is_abandoned(topic: &str, now: OffsetDateTime) -> bool {
+        let hexadecimal = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let parts = topic.strip_prefix("verify-").and_then(|salt| salt.split_once('-'));
+        let made = parts.filter(|(time, random)| hexadecimal(time) && hexadecimal(random));
+        let made = made.and_then(|(time, _)| i64::from_str_radix(time, 16).ok());
+        made.is_some_and(|made| now.unix_timestamp() - made > ABANDONED)
+    }
+
     /// The topic, and whatever else, that no application has a right to.
     pub(super) fn scratch(&self) -> String {
         format!("verify-{}", self.salt)
@@ -144,16 +165,27 @@ fn tls_port(
             Attempt::Handshake { at, trusted, spoken, presented }
         }
     };
-    let control = Planned::new(group, "right-certificate", &target, "handshake with the right certificate", shake(right));
+    let control = Planned::new(
+        group,
+        "right-certificate",
+        &target,
+        "handshake with the right certificate",
+        shake(right),
+    );
     let id = control.id.clone();
     cells.push(control);
     for (slug, what, presented, refusal) in wrong {
         cells.push(Planned::new(group, slug, &target, what, shake(presented)).refused(refusal, &id));
     }
     let plaintext = Attempt::Plaintext { at: at.clone(), spoken };
-    cells.push(Planned::new(group, "plaintext", &target, "a request without TLS", plaintext).refused(Refusal::Plaintext, &id));
+    cells.push(
+        Planned::new(group, "plaintext", &target, "a request without TLS", plaintext)
+            .refused(Refusal::Plaintext, &id),
+    );
     let old = Attempt::OldTls { at: at.clone() };
-    cells.push(Planned::new(group, "tls-1.1", &target, "handshake in TLS 1.1", old).refused(Refusal::OldTls, &id));
+    cells.push(
+        Planned::new(group, "tls-1.1", &target, "handshake in TLS 1.1", old).refused(Refusal::OldTls, &id),
+    );
     if listener.bind.ip().is_loopback() {
         cells.push(outside(group, &target, &at, &id));
     }
@@ -186,14 +218,26 @@ fn wrong_certificates(
         ("no-certificate", "handshake without certificate", Presented::Nothing, missing),
         ("foreign-certificate", "handshake with a certificate of a foreign CA", Presented::Foreign, other),
         ("expired-certificate", "handshake with an expired certificate", Presented::Expired, other),
-        ("early-certificate", "handshake with a certificate that is not valid yet", Presented::NotYetValid, other),
+        (
+            "early-certificate",
+            "handshake with a certificate that is not valid yet",
+            Presented::NotYetValid,
+            other,
+        ),
     ]
 }
 
-fn log_ins(cells: &mut Vec<Planned>, plan: &ClusterPlan, user: &UserPlan, node: &NodePlan, listener: &ListenerPlan) {
+fn log_ins(
+    cells: &mut Vec<Planned>,
+    plan: &ClusterPlan,
+    user: &UserPlan,
+    node: &NodePlan,
+    listener: &ListenerPlan,
+) {
     let (at, target) = (Endpoint::of(node, listener), target(node, listener));
     let log_in = |name: &UserName, how| Attempt::LogIn { at: at.clone(), user: name.clone(), how };
-    let cell = |slug: &str, what: &str, attempt| Planned::new(Group::Authentication, slug, &target, what, attempt);
+    let cell =
+        |slug: &str, what: &str, attempt| Planned::new(Group::Authentication, slug, &target, what, attempt);
     let mut control = String::new();
     for known in &plan.users {
         let what = format!("{} logs in", known.name);
@@ -206,12 +250,18 @@ fn log_ins(cells: &mut Vec<Planned>, plan: &ClusterPlan, user: &UserPlan, node: 
     let name = user.name.as_str();
     let other = plan.users.iter().find(|other| other.name != user.name && other.certificate.is_some());
     if let Some(other) = other {
-        let what = format!("{name} logs in with the certificate of {}: Kafka does not bind the two", other.name);
+        let what =
+            format!("{name} logs in with the certificate of {}: Kafka does not bind the two", other.name);
         let how = LogInAs::WithCertificateOf(other.name.clone());
         cells.push(cell("other-certificate", &what, log_in(&user.name, how)).by(name));
     }
     let refused = [
-        ("wrong-password", format!("{name} logs in with a wrong password"), LogInAs::WrongPassword, Refusal::LogIn),
+        (
+            "wrong-password",
+            format!("{name} logs in with a wrong password"),
+            LogInAs::WrongPassword,
+            Refusal::LogIn,
+        ),
         ("unknown-user", "somebody unknown logs in".to_owned(), LogInAs::Unknown, Refusal::LogIn),
         ("sha-256", format!("{name} logs in by SCRAM-SHA-256"), LogInAs::Sha256, Refusal::Mechanism),
         ("no-log-in", "a request without any log-in".to_owned(), LogInAs::Nobody, Refusal::LogInFirst),
@@ -225,14 +275,25 @@ fn log_ins(cells: &mut Vec<Planned>, plan: &ClusterPlan, user: &UserPlan, node: 
 
 /// ZooKeeper's ports: its quorum and election ports say nothing to a stranger, so there silence after the
 /// handshake means being let in.
-fn zookeeper_listener(cells: &mut Vec<Planned>, plan: &ClusterPlan, node: &NodePlan, listener: &ListenerPlan) {
+fn zookeeper_listener(
+    cells: &mut Vec<Planned>,
+    plan: &ClusterPlan,
+    node: &NodePlan,
+    listener: &ListenerPlan,
+) {
     let mut wrong = wrong_certificates(Refusal::CertificateAtZooKeeper, Refusal::Certificate);
     if let Some(user) = anybody(plan) {
         let what = "handshake with an application's certificate";
-        wrong.push(("application-certificate", what, Presented::User(user.name.clone()), Refusal::Certificate));
+        wrong.push((
+            "application-certificate",
+            what,
+            Presented::User(user.name.clone()),
+            Refusal::Certificate,
+        ));
     }
     let silent = listener.name.as_str() != "CLIENT";
-    let right = if silent { Presented::Planned(own_certificate(plan, node)) } else { Presented::MetadataClient };
+    let right =
+        if silent { Presented::Planned(own_certificate(plan, node)) } else { Presented::MetadataClient };
     tls_port(cells, Group::ControlPlane, (node, listener), right, wrong, silent);
 }
 
@@ -277,9 +338,18 @@ fn znodes(cells: &mut Vec<Planned>, plan: &ClusterPlan) {
         let acl = cell("acl", path, what, Presented::MetadataClient, ZnodeAct::Acl(path.clone()));
         cells.push(acl.refused(Refusal::OwnerOnly, &id));
     }
-    for path in ["/brokers", "/brokers/ids", "/brokers/topics", "/config", "/config/topics", "/controller", "/kafka-acl"] {
+    for path in [
+        "/brokers",
+        "/brokers/ids",
+        "/brokers/topics",
+        "/config",
+        "/config/topics",
+        "/controller",
+        "/kafka-acl",
+    ] {
         let what = "a broker's certificate reads it";
-        let control = cell("owner-reads", path, what, Presented::MetadataClient, ZnodeAct::Read(path.to_owned()));
+        let control =
+            cell("owner-reads", path, what, Presented::MetadataClient, ZnodeAct::Read(path.to_owned()));
         let what = "anybody but the brokers may change it";
         let acl = cell("acl", path, what, Presented::MetadataClient, ZnodeAct::Acl(path.to_owned()));
         let acl = acl.refused(Refusal::ReadOnlyToOthers, &control.id);
@@ -333,7 +403,8 @@ mod tests {
         for cell in &cells {
             match (&cell.expected, &cell.control) {
                 (Expected::Refused(_), Some(control)) => {
-                    let control = by_id.get(control.as_str()).unwrap_or_else(|| panic!("{control} of {}", cell.id));
+                    let control =
+                        by_id.get(control.as_str()).unwrap_or_else(|| panic!("{control} of {}", cell.id));
                     assert!(!matches!(control.expected, Expected::Refused(_)), "{}", cell.id);
                 }
                 (Expected::Refused(_), None) => panic!("{} has no control", cell.id),
@@ -343,17 +414,34 @@ mod tests {
     }
 
     #[test]
+    fn only_old_topics_of_killed_runs_are_abandoned() {
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        let topic = |age: i64| Names::new(now - time::Duration::seconds(age), &[1, 2, 3, 4]).scratch();
+        assert!(Names::is_abandoned(&topic(ABANDONED + 1), now));
+        assert!(!Names::is_abandoned(&topic(ABANDONED - 1), now));
+        for other in
+            ["verify-", "verify-00000001", "verify-00000001-x", "verify-00000001-0000000g", "caracal.dlq"]
+        {
+            assert!(!Names::is_abandoned(other, now), "{other}");
+        }
+    }
+
+    #[test]
     fn every_listener_and_every_topic_is_covered() {
         let (plan, cells) = (default_plan(), matrix());
         let refused = |target: &str, slug: &str| {
             cells.iter().any(|cell| {
-                cell.target == target && cell.id.contains(slug) && matches!(cell.expected, Expected::Refused(_))
+                cell.target == target
+                    && cell.id.contains(slug)
+                    && matches!(cell.expected, Expected::Refused(_))
             })
         };
         for node in &plan.nodes {
             for listener in node.listeners.iter().filter(|listener| listener.protection != Protection::Http) {
                 let target = target(node, listener);
-                for slug in ["no-certificate", "foreign", "expired", "early", "plaintext", "tls-1.1", "outside"] {
+                for slug in
+                    ["no-certificate", "foreign", "expired", "early", "plaintext", "tls-1.1", "outside"]
+                {
                     assert!(refused(&target, slug), "{target} lacks {slug}");
                 }
                 let plane = if node.role == NodeRole::Broker { "control-plane-" } else { "application-" };

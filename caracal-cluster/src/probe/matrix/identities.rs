@@ -77,7 +77,9 @@ impl Identities {
         let pair = usize::from(trusted == Ca::Control);
         let issued = match presented {
             Presented::Nothing => return access.tls_without_certificate(trusted).map(Some),
-            Presented::MetadataClient => return access.tls_trusting(BOOTSTRAP_CERTIFICATE, trusted).map(Some),
+            Presented::MetadataClient => {
+                return access.tls_trusting(BOOTSTRAP_CERTIFICATE, trusted).map(Some);
+            }
             Presented::Planned(id) => return access.tls_trusting(id, trusted).map(Some),
             Presented::User(name) => {
                 let certificate = plan.user(name.as_str()).and_then(|user| user.certificate.as_deref());
@@ -135,7 +137,7 @@ fn issue(ca: &CertificateAuthority, name: &str, validity: Validity) -> Result<Is
 }
 
 fn minting(what: &str, source: PkiError) -> VerifyError {
-    VerifyError::Minting { what: what.to_owned(), source }
+    VerifyError::Minting { what: what.to_owned(), source: Box::new(source) }
 }
 
 #[cfg(test)]

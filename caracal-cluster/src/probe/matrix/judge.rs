@@ -161,10 +161,7 @@ pub(super) fn judge(expected: &Expected, seen: &Seen) -> (CellOutcome, String) {
 }
 
 fn is_accepted(seen: &Seen) -> bool {
-    matches!(
-        seen,
-        Seen::Accepted(_) | Seen::Compatible(true) | Seen::Handshake(HandshakeOutcome::Accepted)
-    )
+    matches!(seen, Seen::Accepted(_) | Seen::Compatible(true) | Seen::Handshake(HandshakeOutcome::Accepted))
 }
 
 fn is_refused(how: Refusal, seen: &Seen) -> bool {
@@ -205,9 +202,9 @@ fn said(seen: &Seen) -> String {
     match seen {
         Seen::Accepted(what) | Seen::Broken(what) | Seen::Found(what) | Seen::NotRun(what) => what.clone(),
         Seen::Acl { entries, .. } => {
-            let entries = entries.iter().map(|entry| {
-                format!("{}:{} may {}", entry.scheme, entry.id, permissions(entry.permissions))
-            });
+            let entries = entries
+                .iter()
+                .map(|entry| format!("{}:{} may {}", entry.scheme, entry.id, permissions(entry.permissions)));
             entries.collect::<Vec<_>>().join("; ")
         }
         Seen::ClosedWithoutAnswer => "the connection was closed without an answer".to_owned(),
@@ -327,10 +324,7 @@ mod tests {
             (Expected::Allowed, &["accepted", "compatible", "handshake accepted"]),
             (Expected::Exactly("Describe, Read".to_owned()), &["rights"]),
             (refused(R::Certificate), &["alert about the certificate"]),
-            (
-                refused(R::CertificateAtZooKeeper),
-                &["alert about the certificate", "alert handshake_failure"],
-            ),
+            (refused(R::CertificateAtZooKeeper), &["alert about the certificate", "alert handshake_failure"]),
             (refused(R::Incompatible), &["incompatible"]),
             (refused(R::LogIn), &["log-in failed"]),
             (refused(R::LogInFirst), &["closed without answer"]),

@@ -74,7 +74,8 @@ impl<'a> Matrix<'a> {
     /// Whoever has a log-in of its own, the administrator first because its cells are the controls.
     fn users(&self) -> impl Iterator<Item = &'a UserPlan> {
         let others = self.plan.users.iter().filter(|user| {
-            matches!(user.role, Role::Producer | Role::Consumer | Role::Registry) && user.certificate.is_some()
+            matches!(user.role, Role::Producer | Role::Consumer | Role::Registry)
+                && user.certificate.is_some()
         });
         std::iter::once(self.admin).chain(others)
     }
@@ -109,7 +110,11 @@ impl<'a> Matrix<'a> {
         let topic = &self.scratch;
         let acts = [
             ("create", "creates a topic for this run", Act::MakeScratch),
-            ("round-trip", "writes a record to it and reads it back", Act::RoundTrip { topic: topic.clone() }),
+            (
+                "round-trip",
+                "writes a record to it and reads it back",
+                Act::RoundTrip { topic: topic.clone() },
+            ),
             ("delete", "deletes it again, and the groups of this run", Act::DropScratch),
         ];
         cells.extend(acts.map(|(slug, what, act)| self.cell(self.admin, slug, topic, what, act)));
@@ -160,8 +165,11 @@ impl<'a> Matrix<'a> {
         let mut commit = |group: &str, topic: Option<&TopicPlan>, role: Option<Role>| {
             let Some(topic) = topic else { return };
             let act = Act::Commit { group: group.to_owned(), topic: topic.name.to_string() };
-            let (target, what) = (format!("group {group}"), format!("commits and reads an offset in group {group}"));
-            self.by_all(cells, ("commit", &target, &what), &act, Resource::Group, |user| Some(user.role) == role);
+            let (target, what) =
+                (format!("group {group}"), format!("commits and reads an offset in group {group}"));
+            self.by_all(cells, ("commit", &target, &what), &act, Resource::Group, |user| {
+                Some(user.role) == role
+            });
         };
         commit(&self.application, applications, Some(Role::Consumer));
         commit(&self.scratch, applications, None);
@@ -174,7 +182,8 @@ impl<'a> Matrix<'a> {
         let what = "gets the id of an idempotent producer";
         self.by_all(cells, ("idempotent", CLUSTER, what), &Act::Idempotent, Resource::Cluster, |_| true);
         for (id, role) in [(&self.application, Some(Role::Producer)), (&self.scratch, None)] {
-            let (target, what) = (format!("transaction {id}"), format!("begins as transactional id {id}-..."));
+            let (target, what) =
+                (format!("transaction {id}"), format!("begins as transactional id {id}-..."));
             let act = Act::Transactional { id: id.clone() };
             let resource = Resource::TransactionalId;
             self.by_all(cells, ("begin", &target, &what), &act, resource, |user| Some(user.role) == role);
@@ -195,7 +204,13 @@ impl<'a> Matrix<'a> {
         for (slug, what, act) in acts {
             self.by_all(cells, (slug, CLUSTER, what), &act, Resource::Cluster, |_| false);
         }
-        let rules = self.cell(self.admin, "rules", CLUSTER, "compares the access rules with the plan's", Act::CompareRules);
+        let rules = self.cell(
+            self.admin,
+            "rules",
+            CLUSTER,
+            "compares the access rules with the plan's",
+            Act::CompareRules,
+        );
         cells.push(rules.exactly(planned_rules(self.plan.acls.len())));
     }
 }
@@ -204,7 +219,9 @@ impl<'a> Matrix<'a> {
 fn registry_group(plan: &ClusterPlan, scratch: &str) -> Option<String> {
     let user = plan.user_of(Role::Registry)?;
     let rule = plan.acls.iter().find(|rule| {
-        rule.user == user.name && rule.resource == ResourceKind::Group && rule.pattern == PatternKind::Prefixed
+        rule.user == user.name
+            && rule.resource == ResourceKind::Group
+            && rule.pattern == PatternKind::Prefixed
     })?;
     Some(format!("{}{scratch}", rule.name))
 }

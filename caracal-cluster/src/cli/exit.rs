@@ -55,9 +55,11 @@ pub fn of(error: &CommandError) -> u8 {
         CommandError::Engine(EngineError::Step { source, .. }) => of_step(source),
         CommandError::Engine(EngineError::Interrupted { .. }) | CommandError::Interrupted => INTERRUPTED,
         CommandError::Stop { .. } | CommandError::NotRunning { .. } => UNHEALTHY,
-        CommandError::Verify(VerifyError::Access(error)) => of_access(error),
-        CommandError::Verify(VerifyError::Random) => MACHINE,
-        CommandError::Verify(_) => FAULT,
+        CommandError::Verify(error) => match &**error {
+            VerifyError::Access(error) => of_access(error),
+            VerifyError::Random => MACHINE,
+            VerifyError::Minting { .. } => FAULT,
+        },
     }
 }
 

@@ -173,7 +173,14 @@ async fn prove(args: VerifyArgs, output: Output) -> Result<u8, Failure> {
     options.notice = Some(notice);
     let told = |_: &Cell| bar.iter().for_each(|bar| bar.inc(1));
     let selection = args.target.selection(None)?;
-    let report = commands::verify(&selection, &options, &told).await;
+    let report = tokio::select! {
+        biased;
+        () = signal::cancelled() => {
+            let message = "interrupted; the next `verify` deletes the scratch topics that this one has left".to_owned();
+            Err(Failure::Refused { message, code: exit::INTERRUPTED })
+        }
+        report = commands::verify(&selection, &options, &told) => report.map_err(Failure::from),
+    };
     bar.iter().for_each(|bar| bar.finish_and_clear());
     let report = report?;
     let detail = if args.all { Detail::All } else { Detail::Summary };

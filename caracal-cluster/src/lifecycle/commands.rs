@@ -75,10 +75,16 @@ pub enum CommandError {
     },
     /// The proof could not be begun.
     #[error(transparent)]
-    Verify(#[from] VerifyError),
+    Verify(Box<VerifyError>),
     /// Somebody interrupted the stopping.
     #[error("interrupted while nodes were being stopped; those that are not stopped keep running")]
     Interrupted,
+}
+
+impl From<VerifyError> for CommandError {
+    fn from(error: VerifyError) -> Self {
+        Self::Verify(Box::new(error))
+    }
 }
 
 impl From<DirError> for CommandError {

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::{CommandError, Selection, remains};
 use crate::dir::{ClusterDir, StateRoot};
-use crate::lifecycle::cluster::Cluster;
+use crate::lifecycle::cluster::{self, Cluster};
 use crate::lifecycle::down::Remains;
 use crate::lifecycle::error::chain;
 use crate::names::{ClusterName, NodeName};
@@ -43,7 +43,7 @@ pub struct NodeStatus {
     pub addresses: Vec<Address>,
     /// Days until the first of its certificates expires; negative after that.
     pub certificate_days_left: Option<i64>,
-    /// Whether the plan knows it; a running node that it does not know was left behind by a change.
+    /// Whether the plan knows it, or no plan can be read; a running node that it does not know was left behind.
     pub planned: bool,
 }
 
@@ -96,23 +96,22 @@ pub struct ListReport {
 /// When there is no such cluster.
 pub fn ps(selection: &Selection) -> Result<PsReport, CommandError> {
     let remains = remains(selection)?;
-    let resolved = Cluster::existing(&selection.root, Some(&selection.wanted()));
     let mut warnings = Vec::new();
-    let plan = match &resolved {
-        Ok(cluster) => Some(&cluster.plan),
+    let (plan, certain) = match Cluster::existing(&selection.root, Some(&selection.wanted())) {
+        Ok(cluster) => (Some(cluster.plan), cluster.ports_known),
         Err(error) => {
-            warnings.push(format!("addresses are not shown: {}", chain(error)));
-            None
+            warnings.push(format!("shown as far as the last plan tells: {}", chain(&error)));
+            (cluster::last_plan(remains.dir()), true)
         }
     };
-    let certain = resolved.as_ref().is_ok_and(|cluster| cluster.ports_known);
+    let plan = plan.as_ref();
     let planned = plan.into_iter().flat_map(|plan| &plan.nodes).map(|node| (&node.name, Some(node)));
     let others =
         remains.nodes().map(|(name, _)| name).filter(|name| !is_planned(plan, name)).map(|name| (name, None));
     let nodes = planned
         .chain(others)
-        .map(|(name, node)| status(&remains, name, node, certain))
-        .filter(|status| status.planned || plan.is_none() || status.state == "running")
+        .map(|(name, node)| status(&remains, name, node, certain, plan.is_none()))
+        .filter(|status| status.planned || status.state == "running")
         .collect();
     Ok(PsReport {
         cluster: remains.dir().cluster().clone(),
@@ -126,7 +125,13 @@ fn is_planned(plan: Option<&ClusterPlan>, name: &NodeName) -> bool {
     plan.is_some_and(|plan| plan.node(name.as_str()).is_some())
 }
 
-fn status(remains: &Remains, name: &NodeName, node: Option<&NodePlan>, certain: bool) -> NodeStatus {
+fn status(
+    remains: &Remains,
+    name: &NodeName,
+    node: Option<&NodePlan>,
+    certain: bool,
+    plan_unknown: bool,
+) -> NodeStatus {
     let states = remains
         .cluster_ids()
         .map(|id| process::observe(&Target::new(id, name.as_str(), remains.dir().node_process(name))));
@@ -141,7 +146,7 @@ fn status(remains: &Remains, name: &NodeName, node: Option<&NodePlan>, certain: 
         uptime_seconds: None,
         addresses: node.filter(|_| certain).map(addresses).unwrap_or_default(),
         certificate_days_left: certificate_days_left(remains.dir(), name),
-        planned: node.is_some(),
+        planned: node.is_some() || plan_unknown,
     };
     match state {
         Some(ProcessState::Running { pid, rss_bytes, uptime, .. }) => {

@@ -116,6 +116,35 @@ async fn drift_of_a_rendered_file_is_shown_as_lines() {
 }
 
 #[tokio::test]
+async fn a_description_that_cannot_be_read_keeps_nobody_from_looking_or_ending() {
+    let scratch = tempfile::tempdir().unwrap();
+    let selection = with_spec(&scratch, "caracal", "");
+    credentials(&selection, &Reporter::silent(), std::future::pending()).await.unwrap();
+    let dir = selection.root.cluster(&selection.wanted());
+    let node = "caracal-kafka-1".parse().unwrap();
+    caracal_pki::store::create_private_dir(&dir.node(&node)).unwrap();
+    dir.write(&dir.spec(), b"no description").unwrap();
+    let seen = ps(&selection).unwrap();
+    assert_eq!((seen.nodes.len(), seen.warnings.len()), (1, 1), "{seen:?}");
+    assert!(seen.nodes[0].planned && seen.nodes[0].addresses.is_empty());
+    let named = Selection { spec_file: None, ..selection.clone() };
+    let error = up(&named, &Reporter::silent(), std::future::pending()).await.unwrap_err();
+    assert!(matches!(error, CommandError::Cluster(ClusterError::Spec(_))), "{error:?}");
+    assert!(dir.path().exists(), "a refused start deletes nothing");
+    down(&selection, true, &|_| {}, std::future::pending()).await.unwrap();
+    assert!(!selection.root.path().exists());
+}
+
+#[tokio::test]
+async fn a_refused_first_attempt_leaves_nothing_and_an_authority_of_the_users_alone() {
+    let scratch = tempfile::tempdir().unwrap();
+    let selection = with_spec(&scratch, "caracal", "[kafka]\nbrokers = 2");
+    let error = up(&selection, &Reporter::silent(), std::future::pending()).await.unwrap_err();
+    assert!(matches!(error, CommandError::Cluster(ClusterError::Spec(_))), "{error:?}");
+    assert!(!selection.root.path().exists());
+}
+
+#[tokio::test]
 async fn steps_are_told_while_they_run() {
     let scratch = tempfile::tempdir().unwrap();
     let selection = with_spec(&scratch, "caracal", "");

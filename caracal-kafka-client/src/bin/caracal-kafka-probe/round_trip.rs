@@ -21,6 +21,9 @@ use crate::arguments::Arguments;
 /// Version of the report's format.
 const FORMAT: u32 = 1;
 
+/// The agent of every event that only proves a cluster; what it meters is nothing, so nobody is billed.
+const AGENT: &str = "caracal-proof";
+
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     format: u32,
@@ -89,10 +92,23 @@ pub(crate) async fn all(arguments: &Arguments) -> Report {
     let probe =
         Probe { writer, reader, deadline, seed, group: format!("{}-{seed:016x}", arguments.group_prefix) };
     let trips = tokio::join!(
-        probe.trip(EventType::Metering, MeteringEvent::sample),
-        probe.trip(EventType::PolicyDecision, PolicyDecision::sample),
-        probe.trip(EventType::AgentLifecycle, AgentLifecycleEvent::sample),
-        probe.trip(EventType::PolicyChange, PolicyChangeEvent::sample),
+        probe.trip(EventType::Metering, |seed| MeteringEvent {
+            agent_id: AGENT.to_owned(),
+            quantity: 0,
+            ..MeteringEvent::sample(seed)
+        }),
+        probe.trip(EventType::PolicyDecision, |seed| PolicyDecision {
+            agent_id: AGENT.to_owned(),
+            ..PolicyDecision::sample(seed)
+        }),
+        probe.trip(EventType::AgentLifecycle, |seed| AgentLifecycleEvent {
+            agent_id: AGENT.to_owned(),
+            ..AgentLifecycleEvent::sample(seed)
+        }),
+        probe.trip(EventType::PolicyChange, |seed| PolicyChangeEvent {
+            agent_id: AGENT.to_owned(),
+            ..PolicyChangeEvent::sample(seed)
+        }),
     );
     Report::new([trips.0, trips.1, trips.2, trips.3].into())
 }

@@ -10,7 +10,7 @@ use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Applied, Observed};
 use crate::lifecycle::error::{StepError, chain};
 use crate::plan::{NodePlan, NodeRole, SubjectPlan};
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
 use crate::runtime::NodeState;
 use crate::wait::Probe;
 
@@ -68,6 +68,8 @@ async fn answered_write(world: &ClusterWorld, node: &NodePlan, level: &str) -> R
         match registry.set_compatibility(level).await {
             Ok(()) => Probe::Ready("ready".to_owned()),
             Err(error) if error.is_transient() => Probe::NotYet(chain(&error)),
+            // Half-way through its journal it takes the level for unset, and finds it set a moment later.
+            Err(error @ RegistryError::Refused { status: 409, .. }) => Probe::NotYet(chain(&error)),
             Err(error) => Probe::Failed(error.into()),
         }
     })

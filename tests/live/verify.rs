@@ -10,13 +10,14 @@ use caracal_cluster::wire::{Connection, Deadline, Endpoint};
 
 use crate::cluster::{self, TestCluster, access};
 use crate::converge::nothing_to_do;
-use crate::jdk::{EVENTS, as_admin};
+use crate::jdk::{EVENTS, GROUPS, TOPICS, as_admin};
 use crate::program::Ended;
 use crate::tools::{self, await_until, block};
 use crate::{Test, product};
 
 pub(crate) const TESTS: &[Test] = &[
     ("verify::passes_on_the_shared_cluster", passes_on_the_shared_cluster),
+    ("verify::deletes_what_killed_runs_left_behind", deletes_what_killed_runs_left),
     ("verify::fails_when_somebody_added_a_right", fails_with_an_extra_right),
     ("verify::fails_when_a_listener_asks_for_no_certificate", fails_with_a_loose_listener),
 ];
@@ -24,11 +25,23 @@ pub(crate) const TESTS: &[Test] = &[
 /// The first `verify` builds the client library, a C build of some minutes.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
-/// Runs `verify` and demands that it passes.
+/// Runs `verify` and demands that it passes and leaves nothing behind.
 pub(crate) fn passes(cluster: &TestCluster) -> Result<()> {
     let verify = cluster.command(&product::verify(cluster.name()))?.within(PATIENCE);
     product::document(&cluster.run(verify)?.succeeded()?)?;
+    let left = scratch(cluster)?;
+    ensure!(left.is_empty(), "`verify` left topics and groups behind: {left:?}");
     Ok(())
+}
+
+/// Topics and groups of `verify`, as Kafka's own tools list them.
+fn scratch(cluster: &TestCluster) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for class in [TOPICS, GROUPS] {
+        let listed = as_admin(cluster, class)?.args(["--list"]).run()?.succeeded()?.text();
+        found.extend(listed.lines().filter(|line| line.contains("verify-")).map(str::to_owned));
+    }
+    Ok(found)
 }
 
 /// Runs the matrix of `verify` and demands that it fails.
@@ -38,6 +51,23 @@ fn fails(cluster: &TestCluster) -> Result<Ended> {
 
 fn passes_on_the_shared_cluster() -> Result<()> {
     passes(cluster::shared()?)
+}
+
+fn deletes_what_killed_runs_left() -> Result<()> {
+    // In the first second of 1970 begun, so certainly over.
+    const TOPIC: &str = "verify-00000001-00000001";
+    const GROUP: &str = "caracal-verify-00000001-00000001-0000000000000001-caracal.metering.events";
+    let shared = cluster::shared()?;
+    as_admin(shared, TOPICS)?.args(["--create", "--topic", TOPIC]).run()?.succeeded()?;
+    let commit = ["--reset-offsets", "--to-earliest", "--execute", "--topic", EVENTS, "--group", GROUP];
+    as_admin(shared, GROUPS)?.args(commit).run()?.succeeded()?;
+    let planted = scratch(shared)?;
+    let is_planted = |name: &str| planted.iter().any(|line| line.contains(name));
+    ensure!(is_planted(TOPIC) && is_planted(GROUP), "not planted: there is only {planted:?}");
+    shared.run(shared.command(&product::verify_the_matrix(shared.name()))?)?.succeeded()?;
+    let left = scratch(shared)?;
+    ensure!(left.is_empty(), "what a killed run left is still there: {left:?}");
+    Ok(())
 }
 
 fn fails_with_an_extra_right() -> Result<()> {

@@ -40,6 +40,7 @@ requests! {
     FindCoordinator: FindCoordinatorRequest => FindCoordinatorResponse,
     IncrementalAlterConfigs: IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse,
     InitProducerId: InitProducerIdRequest => InitProducerIdResponse,
+    ListGroups: ListGroupsRequest => ListGroupsResponse,
     ListOffsets: ListOffsetsRequest => ListOffsetsResponse,
     Metadata: MetadataRequest => MetadataResponse,
     OffsetCommit: OffsetCommitRequest => OffsetCommitResponse,

@@ -79,8 +79,10 @@ pub(super) struct Names {
     pub(super) salt: String,
 }
 
-/// How old a topic of another run must be before it is taken for one whose run was killed.
+/// How old a topic or group of another run must be, in seconds, before it is taken for one whose run was killed.
 const ABANDONED: i64 = 3600;
+/// Length of a salt: two numbers of 32 bits in hexadecimal, and what stands between.
+const SALT: usize = 17;
 
 impl Names {
     /// The names of a run that begins now.
@@ -88,13 +90,26 @@ impl Names {
         Self { salt: format!("{:08x}-{}", now.unix_timestamp(), hex::encode(random)) }
     }
 
-    /// Whether a topic was made by a run that ended, a while ago, without deleting it.
-    pub(super) fn is_abandoned(topic: &str, now: OffsetDateTime) -> bool {
+    /// Whether a topic or group is to be deleted at the end of this run: it is its own, or of a run that ended,
+    /// a while ago, without deleting it.
+    pub(super) fn is_doomed(&self, name: &str, now: OffsetDateTime) -> bool {
+        let salt = |prefix: &str| Self::salt_of(name.strip_prefix(prefix)?);
+        let prefixes = ["", crate::plan::APPLICATION_PREFIX, crate::plan::REGISTRY_GROUP_PREFIX];
+        prefixes
+            .into_iter()
+            .find_map(salt)
+            .is_some_and(|(salt, made)| salt == self.salt || now.unix_timestamp() - made > ABANDONED)
+    }
+
+    /// The salt in `verify-<salt>` or `verify-<salt>-...`, and the second in which its run began.
+    fn salt_of(name: &str) -> Option<(&str, i64)> {
+        let rest = name.strip_prefix("verify-")?;
+        let (salt, rest) = rest.split_at_checked(SALT)?;
+        let (time, random) = salt.split_once('-')?;
         let hexadecimal = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let parts = topic.strip_prefix("verify-").and_then(|salt| salt.split_once('-'));
-        let made = parts.filter(|(time, random)| hexadecimal(time) && hexadecimal(random));
-        let made = made.and_then(|(time, _)| i64::from_str_radix(time, 16).ok());
-        made.is_some_and(|made| now.unix_timestamp() - made > ABANDONED)
+        let whole = rest.is_empty() || rest.starts_with('-');
+        let made = (whole && hexadecimal(time) && hexadecimal(random)).then_some(time)?;
+        Some((salt, i64::from_str_radix(made, 16).ok()?))
     }
 
     /// The topic, and whatever else, that no application has a right to.
@@ -414,15 +429,38 @@ mod tests {
     }
 
     #[test]
-    fn only_old_topics_of_killed_runs_are_abandoned() {
+    fn what_a_run_made_is_deleted_by_itself_or_once_it_is_old() {
         let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
-        let topic = |age: i64| Names::new(now - time::Duration::seconds(age), &[1, 2, 3, 4]).scratch();
-        assert!(Names::is_abandoned(&topic(ABANDONED + 1), now));
-        assert!(!Names::is_abandoned(&topic(ABANDONED - 1), now));
-        for other in
-            ["verify-", "verify-00000001", "verify-00000001-x", "verify-00000001-0000000g", "caracal.dlq"]
-        {
-            assert!(!Names::is_abandoned(other, now), "{other}");
+        let names = |age: i64, random: u8| Names::new(now - time::Duration::seconds(age), &[random; 4]);
+        let run = names(5, 1);
+        let made = |names: &Names| {
+            let (scratch, application) = (names.scratch(), names.application());
+            [
+                format!("{application}-0011223344556677-caracal.metering.events"),
+                application,
+                format!("schema-registry-{scratch}"),
+                scratch,
+            ]
+        };
+        for name in made(&run).iter().chain(&made(&names(ABANDONED + 1, 2))) {
+            assert!(run.is_doomed(name, now), "{name}");
+        }
+        // Another run that may be still at work, and what only looks like a run's.
+        for name in made(&names(ABANDONED - 1, 2)) {
+            assert!(!run.is_doomed(&name, now), "{name}");
+        }
+        let others = [
+            "verify-",
+            "verify-00000001",
+            "verify-00000001-x",
+            "verify-00000001-0000000g",
+            "verify-00000001-00000001x",
+            "my-verify-00000001-00000001",
+            "caracal.dlq",
+            "caracal-verify",
+        ];
+        for other in others {
+            assert!(!run.is_doomed(other, now), "{other}");
         }
     }
 

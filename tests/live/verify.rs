@@ -75,7 +75,9 @@ fn is_whole(plan: &ClusterPlan, attempts: &BTreeMap<String, String>) -> Result<(
 
 /// The attempts without which a proof is none, by their ids or what these begin with.
 fn needed(plan: &ClusterPlan) -> Vec<String> {
-    const WRONG: [&str; 6] = [
+    const HANDSHAKES: [&str; 8] = [
+        "right-certificate",
+        "minted-certificate",
         "no-certificate",
         "foreign-certificate",
         "expired-certificate",
@@ -90,7 +92,7 @@ fn needed(plan: &ClusterPlan) -> Vec<String> {
             let at = format!("{}/{}", node.name, listener.name);
             match listener.protection {
                 Protection::MutualTlsScram => {
-                    let wrong = WRONG.iter().chain(&["control-plane-certificate"]);
+                    let wrong = HANDSHAKES.iter().chain(&["control-plane-certificate"]);
                     needed.extend(wrong.map(|slug| format!("transport/{at}/{slug}")));
                     needed.extend(LOG_INS.map(|slug| format!("authentication/{at}/{slug}")));
                     needed.extend(
@@ -100,7 +102,7 @@ fn needed(plan: &ClusterPlan) -> Vec<String> {
                 // Of these only the leader's is open.
                 Protection::MutualTls if listener.name.as_str() == "QUORUM" => {}
                 Protection::MutualTls => {
-                    let wrong = WRONG.iter().chain(&["application-certificate"]);
+                    let wrong = HANDSHAKES.iter().chain(&["application-certificate"]);
                     needed.extend(wrong.map(|slug| format!("control-plane/{at}/{slug}")));
                 }
                 Protection::Http => needed.push(format!("registry/{at}/loopback")),

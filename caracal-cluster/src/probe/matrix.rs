@@ -294,7 +294,7 @@ fn context(cluster: &Cluster) -> Result<Context<'_>, VerifyError> {
         .map_err(|_| VerifyError::Random)?;
     let now = OffsetDateTime::now_utc();
     Ok(Context {
-        identities: Identities::make(&access, now)?,
+        identities: Identities::make(&access, &cluster.plan, now)?,
         guide: Guide(Mutex::new(access.admin()?)),
         pool: Pool::default(),
         names: Names::new(now, &random),

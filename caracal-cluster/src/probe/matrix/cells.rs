@@ -160,15 +160,29 @@ fn target(node: &NodePlan, listener: &ListenerPlan) -> String {
     format!("{} {}", node.name, listener.name)
 }
 
-/// The cells that every TLS port has; returns the id of their control.
+/// A certificate that a port must refuse.
+struct Wrong {
+    slug: &'static str,
+    what: String,
+    presented: Presented,
+    refusal: Refusal,
+}
+
+impl Wrong {
+    fn new(slug: &'static str, what: impl Into<String>, presented: Presented, refusal: Refusal) -> Self {
+        Self { slug, what: what.into(), presented, refusal }
+    }
+}
+
+/// The cells that every TLS port has.
 fn tls_port(
     cells: &mut Vec<Planned>,
     group: Group,
     (node, listener): (&NodePlan, &ListenerPlan),
     right: Presented,
-    wrong: Vec<(&str, &str, Presented, Refusal)>,
+    wrong: Vec<Wrong>,
     silent: bool,
-) -> String {
+) {
     let (at, target) = (Endpoint::of(node, listener), target(node, listener));
     let trusted = listener.ca.unwrap_or(Ca::Data);
     let spoken = if trusted == Ca::Data { Spoken::Kafka } else { Spoken::ZooKeeper };
@@ -180,17 +194,26 @@ fn tls_port(
             Attempt::Handshake { at, trusted, spoken, presented }
         }
     };
-    let control = Planned::new(
-        group,
-        "right-certificate",
-        &target,
-        "handshake with the right certificate",
-        shake(right),
-    );
-    let id = control.id.clone();
-    cells.push(control);
-    for (slug, what, presented, refusal) in wrong {
-        cells.push(Planned::new(group, slug, &target, what, shake(presented)).refused(refusal, &id));
+    let allowed = |slug, what, presented| Planned::new(group, slug, &target, what, shake(presented));
+    let control = allowed("right-certificate", "handshake with the right certificate", right);
+    let what = "handshake with a certificate made for this run";
+    let minted = allowed("minted-certificate", what, Presented::Minted);
+    let (id, minted_id) = (control.id.clone(), minted.id.clone());
+    cells.extend([control, minted]);
+    for wrong in wrong {
+        // What was made for this run differs in one thing from another one that was.
+        let made =
+            matches!(wrong.presented, Presented::Foreign | Presented::Expired | Presented::NotYetValid);
+        let user = match &wrong.presented {
+            Presented::User(user) => Some(user.to_string()),
+            _ => None,
+        };
+        let cell = Planned::new(group, wrong.slug, &target, wrong.what, shake(wrong.presented))
+            .refused(wrong.refusal, if made { &minted_id } else { &id });
+        cells.push(match user {
+            Some(user) => Planned { id: format!("{}/{user}", cell.id), ..cell },
+            None => cell,
+        });
     }
     let plaintext = Attempt::Plaintext { at: at.clone(), spoken };
     cells.push(
@@ -204,7 +227,6 @@ fn tls_port(
     if listener.bind.ip().is_loopback() {
         cells.push(outside(group, &target, &at, &id));
     }
-    id
 }
 
 fn outside(group: Group, target: &str, at: &Endpoint, control: &str) -> Planned {
@@ -219,26 +241,26 @@ fn broker_listener(cells: &mut Vec<Planned>, plan: &ClusterPlan, node: &NodePlan
     let mut wrong = wrong_certificates(Refusal::Certificate, Refusal::Certificate);
     if plan.nodes_of(NodeRole::Zookeeper).next().is_some() {
         let what = "handshake with a certificate of the control plane";
-        wrong.push(("control-plane-certificate", what, Presented::MetadataClient, Refusal::Certificate));
+        wrong.push(Wrong::new(
+            "control-plane-certificate",
+            what,
+            Presented::MetadataClient,
+            Refusal::Certificate,
+        ));
     }
     tls_port(cells, Group::Transport, (node, listener), right, wrong, false);
     log_ins(cells, plan, user, node, listener);
 }
 
-fn wrong_certificates(
-    missing: Refusal,
-    other: Refusal,
-) -> Vec<(&'static str, &'static str, Presented, Refusal)> {
+fn wrong_certificates(missing: Refusal, other: Refusal) -> Vec<Wrong> {
+    let with = |slug, what: &str, presented, refusal| {
+        Wrong::new(slug, format!("handshake {what}"), presented, refusal)
+    };
     vec![
-        ("no-certificate", "handshake without certificate", Presented::Nothing, missing),
-        ("foreign-certificate", "handshake with a certificate of a foreign CA", Presented::Foreign, other),
-        ("expired-certificate", "handshake with an expired certificate", Presented::Expired, other),
-        (
-            "early-certificate",
-            "handshake with a certificate that is not valid yet",
-            Presented::NotYetValid,
-            other,
-        ),
+        with("no-certificate", "without certificate", Presented::Nothing, missing),
+        with("foreign-certificate", "with a certificate of a foreign CA", Presented::Foreign, other),
+        with("expired-certificate", "with an expired certificate", Presented::Expired, other),
+        with("early-certificate", "with a certificate that is not valid yet", Presented::NotYetValid, other),
     ]
 }
 
@@ -297,11 +319,10 @@ fn zookeeper_listener(
     listener: &ListenerPlan,
 ) {
     let mut wrong = wrong_certificates(Refusal::CertificateAtZooKeeper, Refusal::Certificate);
-    if let Some(user) = anybody(plan) {
-        let what = "handshake with an application's certificate";
-        wrong.push((
+    for user in plan.users.iter().filter(|user| user.certificate.is_some()) {
+        wrong.push(Wrong::new(
             "application-certificate",
-            what,
+            format!("handshake with the certificate of {}", user.name),
             Presented::User(user.name.clone()),
             Refusal::Certificate,
         ));
@@ -347,7 +368,7 @@ fn znodes(cells: &mut Vec<Planned>, plan: &ClusterPlan) {
         let id = control.id.clone();
         cells.push(control);
         let what = "another certificate of the control authority reads it";
-        let stranger = cell("stranger-reads", path, what, Presented::Stranger, ZnodeAct::Read(path.clone()));
+        let stranger = cell("stranger-reads", path, what, Presented::Minted, ZnodeAct::Read(path.clone()));
         cells.push(stranger.refused(Refusal::ZnodeNoAuth, &id));
         let what = "anybody but the brokers has access";
         let acl = cell("acl", path, what, Presented::MetadataClient, ZnodeAct::Acl(path.clone()));

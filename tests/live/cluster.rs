@@ -17,6 +17,7 @@ use caracal_cluster::wire::SharedSaltedPasswords;
 
 use crate::product::{self, PATIENCE};
 use crate::program::{self, Ended, Program};
+use crate::secrets;
 use crate::tools::{self, block};
 
 /// Every cluster that may still own something.
@@ -111,8 +112,11 @@ impl TestCluster {
 
     /// Runs a command to its end and keeps what it said.
     pub(crate) fn run(&self, command: Program) -> Result<Ended> {
+        // Before and after it: a command may replace a password, or delete all of them.
+        secrets::learn(self);
         let ended = command.run();
         self.learn_id();
+        secrets::learn(self);
         let ended = ended?;
         product::remember(&ended);
         Ok(ended)

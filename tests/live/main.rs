@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         // Clusters of their own, each taken down before the next one.
         converge::TESTS,
     ];
-    let tests = groups.into_iter().flatten().chain(sidebyside::TESTS);
+    let tests = groups.into_iter().flatten().chain(sidebyside::TESTS).chain(secrets::LAST);
     let chosen = |name: &str| {
         let fits = |filter: &String| if arguments.exact { name == filter } else { name.contains(filter) };
         filters.is_empty() || filters.iter().any(fits)

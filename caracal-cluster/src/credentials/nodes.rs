@@ -47,7 +47,7 @@ impl<'a> NodeFiles<'a> {
     /// When a file cannot be written or a credential is missing.
     pub fn write(&self) -> Result<Vec<String>, CredentialsError> {
         let home = self.dir().node(&self.node.name);
-        for folder in ["config", "secrets", "data", "logs", "run"] {
+        for folder in ["config", "secrets", "data", "logs", "run", "run/tmp"] {
             store::create_private_dir(&home.join(folder)).map_err(DirError::from)?;
         }
         let mut written = Vec::new();

@@ -15,6 +15,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
     let jvm = Jvm {
         heap_mib: context.spec.kafka.heap_mib,
         tuning: Tuning::Throughput,
+        temporary: path("run/tmp"),
         system_properties: vec![
             ("kafka.logs.dir", path("logs")),
             ("log4j.configuration", format!("file:{}", path("config/log4j.properties"))),

@@ -16,6 +16,9 @@ const DISALLOWED_LOGIN_MODULES: &str =
 pub(super) struct Jvm<'a> {
     pub heap_mib: u32,
     pub tuning: Tuning,
+    /// Folder for what a JVM and its libraries unpack. The system's own is shared with other users, and a
+    /// node that is killed would leave its part there for good.
+    pub temporary: String,
     pub system_properties: Vec<(&'a str, String)>,
     pub main: Main<'a>,
 }
@@ -57,7 +60,11 @@ pub(super) fn argument_file(node: &NodeName, jvm: &Jvm<'_>) -> String {
         format!("-Xmx{}m", jvm.heap_mib),
     ];
     lines.extend(jvm.tuning.flags().iter().map(|flag| (*flag).to_owned()));
-    lines.extend(["-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"].map(str::to_owned));
+    // Without the last one a JVM keeps its counters in a file of the system's temporary folder, always.
+    lines.extend(
+        ["-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", "-XX:-UsePerfData"].map(str::to_owned),
+    );
+    lines.push(quote(&format!("-Djava.io.tmpdir={}", jvm.temporary)));
     lines.push(format!("-Dorg.apache.kafka.disallowed.login.modules={DISALLOWED_LOGIN_MODULES}"));
     lines.extend(jvm.system_properties.iter().map(|(key, value)| quote(&format!("-D{key}={value}"))));
     match &jvm.main {

@@ -55,6 +55,7 @@ pub(super) fn node(context: &Context<'_>) -> NodePlan {
     let jvm = Jvm {
         heap_mib: context.spec.registry.heap_mib,
         tuning: Tuning::Start,
+        temporary: path("run/tmp"),
         system_properties: vec![("smallrye.config.locations", path("secrets/application.properties"))],
         main: Main::Jar { path: format!("{}/quarkus-run.jar", context.inputs.registry_home) },
     };

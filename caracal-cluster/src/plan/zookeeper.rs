@@ -11,6 +11,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
     let jvm = Jvm {
         heap_mib: context.spec.kafka.zookeeper_heap_mib,
         tuning: Tuning::Start,
+        temporary: path("run/tmp"),
         system_properties: vec![("log4j.configuration", format!("file:{}", path("config/log4j.properties")))],
         main: Main::Class {
             class_path: &context.inputs.kafka_jars,

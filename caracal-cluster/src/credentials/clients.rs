@@ -3,6 +3,8 @@
 //! Java tools read `client.properties` (PKCS12 stores), librdkafka's tools `kcat.conf` (PEM), services
 //! `profile.toml` or the variables of `.env.kafka`. All of them name the same certificate and password.
 
+use std::collections::BTreeMap;
+
 use caracal_kafka_contract::profile::{
     ConnectionProfile, KafkaEndpoint, Mechanism, RegistryEndpoint, SaslLogin, TlsFiles,
 };
@@ -11,13 +13,13 @@ use ring::digest;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::{Credentials, CredentialsError, generate_password};
+use super::{Credentials, CredentialsError, file_digest, generate_password};
 use crate::dir::DirError;
 use crate::plan::{APPLICATION_PREFIX, Ca, UserPlan};
 use crate::properties::Properties;
 
 /// The shape of a bundle; a new one makes every bundle again.
-const BUNDLE_FORMAT: u32 = 1;
+const BUNDLE_FORMAT: u32 = 2;
 
 /// What a bundle was made from; stores are encrypted with fresh salts, so only this tells whether one is
 /// still right.
@@ -25,7 +27,8 @@ const BUNDLE_FORMAT: u32 = 1;
 struct BundleRecord {
     format: u32,
     source_sha256: String,
-    files: Vec<String>,
+    /// SHA-256 of every file as it was written, so that a change by hand is found.
+    files: BTreeMap<String, String>,
 }
 
 /// The files of one user.
@@ -60,11 +63,14 @@ impl<'a> ClientFiles<'a> {
                 "client files of {user} were made for another certificate, password or address"
             )));
         }
-        Ok(record
-            .files
-            .iter()
-            .find(|file| !folder.join(file).exists())
-            .map(|file| format!("client file {file} of {user} is missing")))
+        Ok(record.files.iter().find_map(|(file, written)| {
+            let path = folder.join(file);
+            if !path.exists() {
+                return Some(format!("client file {file} of {user} is missing"));
+            }
+            (file_digest(&path).as_ref() != Some(written))
+                .then(|| format!("client file {file} of {user} was changed by hand or is open to others"))
+        }))
     }
 
     /// Makes every file.
@@ -113,7 +119,12 @@ impl<'a> ClientFiles<'a> {
         let record = BundleRecord {
             format: BUNDLE_FORMAT,
             source_sha256: self.source()?,
-            files: files.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            files: files
+                .iter()
+                .map(|(name, bytes)| {
+                    ((*name).to_owned(), hex::encode(digest::digest(&digest::SHA256, bytes)))
+                })
+                .collect(),
         };
         self.credentials.dir.write_json(&folder.join("bundle.json"), &record)?;
         Ok(())

@@ -223,6 +223,29 @@ fn client_files_are_made_again_only_for_a_reason() {
 }
 
 #[test]
+fn a_client_file_changed_by_hand_or_opened_to_others_is_named_and_made_again() {
+    let fixture = Fixture::made();
+    let credentials = fixture.credentials();
+    let user = fixture.plan.user("producer").unwrap();
+    let files = ClientFiles::new(&credentials, user).unwrap();
+    files.write().unwrap();
+    let folder = fixture.dir.client(&user.name);
+    for file in ["client.properties", "password", "keystore.p12", "profile.toml"] {
+        store::write_private(&folder.join(file), b"another text").unwrap();
+        let problem = files.problem().unwrap().unwrap();
+        assert!(problem.contains(&format!("{file} of producer was changed by hand")), "{problem}");
+        files.write().unwrap();
+        assert_eq!(files.problem().unwrap(), None);
+    }
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(folder.join("client.key"), open).unwrap();
+    let problem = files.problem().unwrap().unwrap();
+    assert!(problem.contains("client.key of producer") && problem.contains("open to others"), "{problem}");
+    files.write().unwrap();
+    assert_eq!(files.problem().unwrap(), None, "the mode is mended although the text was right");
+}
+
+#[test]
 fn debug_output_shows_no_secret() {
     let fixture = Fixture::made();
     let credentials = fixture.credentials();

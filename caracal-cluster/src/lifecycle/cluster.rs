@@ -322,6 +322,9 @@ fn read_spec(
     }
     let wanted = wanted_name(name);
     let dir = root.cluster(&wanted);
+    // The record first: a newer version's description may hold keys that this one would call unknown,
+    // while the record says which version is needed.
+    dir.read_record()?;
     match dir.read_text(&dir.spec())? {
         Some(text) => Ok(ClusterSpec::parse(&text, &dir.spec().display().to_string())?),
         None => Ok(ClusterSpec { name: wanted, ..ClusterSpec::default() }),

@@ -28,6 +28,10 @@ use crate::dir::{ClusterDir, DirError};
 use crate::names::UserName;
 use crate::plan::{Ca, CertificatePlan, ClusterPlan};
 
+/// Fewest characters of a password. A generated one has 32; one typed by hand has to hold out against
+/// guessing with at most 16384 iterations of the derivation.
+const MINIMUM_PASSWORD: usize = 12;
+
 /// Organisation in every subject.
 const ORGANIZATION: &str = "Caracal";
 
@@ -58,6 +62,17 @@ pub enum CredentialsError {
     Missing {
         /// The file.
         path: String,
+    },
+    /// A password that its readers would take differently from one another.
+    #[error(
+        "{path} holds a password that cannot be used: {rule}; write another one of at least {MINIMUM_PASSWORD} letters and digits, \
+         or move the file away to get a generated one"
+    )]
+    Password {
+        /// The file; the value is never shown.
+        path: String,
+        /// The rule that it breaks.
+        rule: &'static str,
     },
     /// A certificate authority without one of its two files.
     #[error(
@@ -261,10 +276,16 @@ impl<'a> Credentials<'a> {
     /// A user's password; none when it has not been made. One newline at the end does not count.
     ///
     /// # Errors
-    /// When its file is not private or not text.
+    /// When its file is not private or not text; [`CredentialsError::Password`] when one of its readers
+    /// could not carry it.
     pub fn password(&self, user: &UserName) -> Result<Option<SecretString>, CredentialsError> {
-        let text = self.dir.read_text(&self.dir.password(user))?;
-        Ok(text.map(|text| SecretString::from(text.strip_suffix('\n').unwrap_or(&text).to_owned())))
+        let path = self.dir.password(user);
+        let Some(text) = self.dir.read_text(&path)? else { return Ok(None) };
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        if let Some(rule) = broken_rule(text) {
+            return Err(CredentialsError::Password { path: path.display().to_string(), rule });
+        }
+        Ok(Some(SecretString::from(text.to_owned())))
     }
 
     /// A user's password, which must be there.
@@ -435,6 +456,21 @@ fn subject(certificate: &CertificatePlan) -> DistinguishedName {
     DistinguishedName::common_name(&certificate.common_name)
         .with_organizational_unit(&certificate.organizational_unit)
         .with_organization(ORGANIZATION)
+}
+
+/// The rule that a password breaks, if any.
+///
+/// A password stands in quotes of a JAAS line, in a Java properties file, in librdkafka's configuration and
+/// in a file of the registry that expands `${...}`. They quote differently, so what would need quoting in any
+/// of them is not taken at all.
+fn broken_rule(password: &str) -> Option<&'static str> {
+    if !password.bytes().all(|b| b.is_ascii_graphic()) {
+        return Some("it may hold printable ASCII only, without spaces and line ends");
+    }
+    if password.bytes().any(|b| matches!(b, b'"' | b'\\' | b'$')) {
+        return Some("it may not hold a double quote, a backslash or a dollar sign");
+    }
+    (password.len() < MINIMUM_PASSWORD).then_some("it is too short")
 }
 
 /// A password of 160 bits from the operating system, in letters and digits that need no quoting anywhere.

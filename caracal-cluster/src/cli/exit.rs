@@ -123,7 +123,8 @@ fn of_credentials(error: &CredentialsError) -> u8 {
         CredentialsError::Random { .. } => MACHINE,
         CredentialsError::Pki { .. }
         | CredentialsError::Missing { .. }
-        | CredentialsError::HalfAuthority { .. } => UNHEALTHY,
+        | CredentialsError::HalfAuthority { .. }
+        | CredentialsError::Password { .. } => UNHEALTHY,
     }
 }
 

@@ -246,6 +246,32 @@ fn a_client_file_changed_by_hand_or_opened_to_others_is_named_and_made_again() {
 }
 
 #[test]
+fn a_typed_password_that_a_reader_could_not_carry_is_refused_by_file_and_rule_without_its_value() {
+    let fixture = Fixture::made();
+    let path = fixture.dir.password(&"producer".parse().unwrap());
+    let bad = [
+        ("hunter-hunter\"2", "double quote"),
+        ("hunter-hunter\\2", "backslash"),
+        ("hunter-${hunter}", "dollar"),
+        ("hunter-hünter-2", "printable ASCII"),
+        ("hunter hunter 2", "without spaces"),
+        ("hunter-hunter-2\r\n", "line ends"),
+        ("hunter-2", "too short"),
+        ("", "too short"),
+    ];
+    for (text, rule) in bad {
+        store::write_private(&path, text.as_bytes()).unwrap();
+        let error = fixture.credentials().observe().unwrap_err().to_string();
+        assert!(error.contains("passwords/producer") && error.contains(rule), "{error}");
+        assert!(!error.contains("hunter"), "{error}");
+        assert!(fixture.credentials().apply().is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), text.as_bytes(), "what was typed is not replaced");
+    }
+    store::write_private(&path, b"typed-by-hand_2026!{}#'%\n").unwrap();
+    assert!(fixture.credentials().observe().unwrap().is_clean(), "what needs no quoting is taken");
+}
+
+#[test]
 fn debug_output_shows_no_secret() {
     let fixture = Fixture::made();
     let credentials = fixture.credentials();

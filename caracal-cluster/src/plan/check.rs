@@ -3,6 +3,8 @@
 //! A plan that the planner made has no [`Severity::Error`]; the rules are there so that a change of the
 //! planner which would break a promise fails a test, and so that a legal but risky spec says so.
 
+mod promises;
+
 use std::collections::BTreeMap;
 
 use caracal_pki::SubjectAltName;
@@ -45,6 +47,7 @@ pub fn check(plan: &ClusterPlan) -> Vec<Note> {
         exposure(node, &mut notes);
     }
     ports(plan, &mut notes);
+    promises::topics(plan, &mut notes);
     durability(plan, &mut notes);
     ensemble(plan, &mut notes);
     lifetimes(plan, &mut notes);

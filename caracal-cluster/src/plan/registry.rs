@@ -19,11 +19,14 @@ const JOURNAL: &str = "kafkasql-journal";
 const SNAPSHOTS: &str = "kafkasql-snapshots";
 const EVENTS: &str = "registry-events";
 
+/// Topics that no description may declare: whoever writes to the journal writes the registry's data.
+pub(crate) const OWN_TOPICS: [&str; 3] = [JOURNAL, SNAPSHOTS, EVENTS];
+
 /// The registry's topics, made by us so that its user needs no right to create.
 pub(super) fn topics(spec: &ClusterSpec) -> Vec<TopicPlan> {
     // The journal *is* the registry's data: the cluster's 30 days of retention would delete schemas.
     let forever = [("cleanup.policy", "delete"), ("retention.bytes", "-1"), ("retention.ms", "-1")];
-    [JOURNAL, SNAPSHOTS, EVENTS].iter().map(|name| registry_topic(spec, name, &forever)).collect()
+    OWN_TOPICS.iter().map(|name| registry_topic(spec, name, &forever)).collect()
 }
 
 /// A subject for every topic that carries an event type.

@@ -1,6 +1,6 @@
 //! The rules of a spec that a grammar cannot say, each found with its line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use caracal_kafka_contract::events::EventType;
 use toml::de::{DeTable, DeValue};
@@ -9,7 +9,7 @@ use super::error::{Finding, SpecError, line_at};
 use super::{ClusterSpec, PortMode, owned};
 use crate::distribution::Artifact;
 
-use crate::plan::Role;
+use crate::plan::{OWN_TOPICS, Role};
 
 /// Checks everything and reports every finding at once.
 pub(super) fn check(spec: &ClusterSpec, text: &str, origin: &str) -> Result<(), SpecError> {
@@ -138,7 +138,31 @@ fn users(spec: &ClusterSpec, found: &mut Findings<'_>) {
     }
 }
 
+/// Names that Kafka refuses late, or that would give an application rights on somebody else's data.
+fn topic_names(spec: &ClusterSpec, found: &mut Findings<'_>) {
+    let mut metrics = BTreeMap::new();
+    for topic in &spec.topics {
+        let name = topic.name.as_str();
+        if OWN_TOPICS.contains(&name) {
+            found
+                .add("topics", format!("`{name}` is a topic of the schema registry's own, made by the tool"));
+        }
+        if name.starts_with("__") {
+            found.add("topics", format!("`{name}`: names that start with `__` are Kafka's own"));
+        }
+        let other = *metrics.entry(name.replace('.', "_")).or_insert(name);
+        if other != name {
+            let message = format!(
+                "`{other}` and `{name}` differ only in `.` and `_`, which Kafka does not tell apart in metrics \
+                 and refuses"
+            );
+            found.add("topics", message);
+        }
+    }
+}
+
 fn topics(spec: &ClusterSpec, found: &mut Findings<'_>) {
+    topic_names(spec, found);
     let mut seen = BTreeSet::new();
     for topic in &spec.topics {
         if !seen.insert(topic.name.as_str()) {
@@ -225,6 +249,22 @@ mod tests {
             assert!(text.contains("line 2") && text.contains("owned by the tool"), "{text}");
         }
         assert!(ClusterSpec::parse("[kafka.config]\n\"num.io.threads\" = \"4\"\n", "x").is_ok());
+    }
+
+    #[test]
+    fn topics_of_others_and_names_that_collide_are_refused() {
+        let declared = |names: &[&str]| -> String {
+            names.iter().map(|name| format!("[[topics]]\nname = \"{name}\"\npartitions = 1\n")).collect()
+        };
+        for own in ["kafkasql-journal", "kafkasql-snapshots", "registry-events"] {
+            let text = refused(&declared(&[own]));
+            assert!(text.contains(own) && text.contains("schema registry's own"), "{text}");
+        }
+        let text = refused(&declared(&["__consumer_offsets"]));
+        assert!(text.contains("are Kafka's own"), "{text}");
+        let text = refused(&declared(&["a.b", "c", "a_b"]));
+        assert!(text.contains("`a.b` and `a_b` differ only"), "{text}");
+        assert!(ClusterSpec::parse(&declared(&["a.b", "a-b", "_a"]), "x").is_ok());
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub use self::pki::BOOTSTRAP_CERTIFICATE;
 pub(crate) use self::registry::OWN_TOPICS;
 pub use self::registry::REGISTRY_API_PATH;
 pub use self::users::APPLICATION_PREFIX;
+pub(crate) use self::users::twin;
 use crate::names::{NodeName, TopicName};
 use crate::spec::ClusterSpec;
 

@@ -9,7 +9,7 @@ use super::error::{Finding, SpecError, line_at};
 use super::{ClusterSpec, PortMode, owned};
 use crate::distribution::Artifact;
 
-use crate::plan::{OWN_TOPICS, Role};
+use crate::plan::{OWN_TOPICS, Role, twin};
 
 /// Checks everything and reports every finding at once.
 pub(super) fn check(spec: &ClusterSpec, text: &str, origin: &str) -> Result<(), SpecError> {
@@ -124,6 +124,17 @@ fn users(spec: &ClusterSpec, found: &mut Findings<'_>) {
     for user in &spec.users {
         if !seen.insert(user.name.as_str()) {
             found.add("users", format!("`{}` is there twice", user.name));
+        }
+    }
+    for broker in spec.users.iter().filter(|user| user.role == Role::InterBroker) {
+        let Some(twin) = twin(broker.name.as_str()) else { continue };
+        if spec.users.iter().any(|user| user.name.as_str() == twin && user.role != Role::InterBroker) {
+            let message = format!(
+                "`{twin}` takes over from `{}` when its password is rotated and is a super user for that: \
+                 it can have no other role than inter-broker; choose another name",
+                broker.name
+            );
+            found.add("users", message);
         }
     }
     for (role, label) in
@@ -265,6 +276,20 @@ mod tests {
         let text = refused(&declared(&["a.b", "c", "a_b"]));
         assert!(text.contains("`a.b` and `a_b` differ only"), "{text}");
         assert!(ClusterSpec::parse(&declared(&["a.b", "a-b", "_a"]), "x").is_ok());
+    }
+
+    #[test]
+    fn the_twin_of_the_inter_broker_user_can_have_no_other_role() {
+        let with = |role: &str| -> String {
+            let users =
+                [("root", "admin"), ("link-a", "inter-broker"), ("schemas", "registry"), ("link-b", role)];
+            users.map(|(name, role)| format!("[[users]]\nname = \"{name}\"\nrole = \"{role}\"\n")).concat()
+        };
+        for role in ["consumer", "producer", "registry", "admin"] {
+            let text = refused(&with(role));
+            assert!(text.contains("`link-b` takes over from `link-a`"), "{text}");
+        }
+        assert!(ClusterSpec::parse(&with("inter-broker"), "x").is_ok());
     }
 
     #[test]

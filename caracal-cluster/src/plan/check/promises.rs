@@ -3,7 +3,35 @@
 use std::collections::BTreeSet;
 
 use super::{Note, Severity, add};
-use crate::plan::ClusterPlan;
+use crate::plan::{ClusterPlan, NodeRole, Role, twin};
+use crate::properties;
+
+/// `super.users` is who the plan calls a super user, and the twin of an inter-broker user while nobody has
+/// its name; one more would be somebody whom no access rule holds.
+pub(super) fn super_users(plan: &ClusterPlan, notes: &mut Vec<Note>) {
+    let mut wanted: BTreeSet<String> =
+        plan.users.iter().filter(|user| user.super_user).map(|user| user.name.to_string()).collect();
+    let brokers = plan.users.iter().filter(|user| user.role == Role::InterBroker);
+    wanted
+        .extend(brokers.filter_map(|user| twin(user.name.as_str())).filter(|twin| plan.user(twin).is_none()));
+    for node in plan.nodes_of(NodeRole::Broker) {
+        let entries = node
+            .files
+            .iter()
+            .filter(|file| file.path.ends_with("server.properties"))
+            .flat_map(|file| properties::parse(&file.text));
+        let named: BTreeSet<String> = entries
+            .filter(|(key, _)| key == "super.users")
+            .flat_map(|(_, value)| value.split(';').map(str::to_owned).collect::<Vec<_>>())
+            .map(|name| name.strip_prefix("User:").map_or_else(|| name.clone(), str::to_owned))
+            .collect();
+        if named != wanted {
+            let odd: Vec<&str> = named.symmetric_difference(&wanted).map(String::as_str).collect();
+            let consequence = format!("does not fit the roles of the users: {}", odd.join(", "));
+            add(notes, Severity::Error, format!("{}: super.users", node.name), consequence);
+        }
+    }
+}
 
 /// A topic that stands twice would be made by one entry and judged by the other.
 pub(super) fn topics(plan: &ClusterPlan, notes: &mut Vec<Note>) {
@@ -17,12 +45,32 @@ pub(super) fn topics(plan: &ClusterPlan, notes: &mut Vec<Note>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::ClusterPlan;
     use crate::plan::check::{Severity, check};
     use crate::plan::tests::default_plan;
+    use crate::plan::{ClusterPlan, NodeRole};
 
     fn errors(plan: &ClusterPlan) -> Vec<String> {
         check(plan).into_iter().filter(|n| n.severity == Severity::Error).map(|n| n.key).collect()
+    }
+
+    fn replace(plan: &mut ClusterPlan, role: NodeRole, file: &str, from: &str, to: &str) {
+        let node = plan.nodes.iter_mut().find(|node| node.role == role).unwrap();
+        let file = node.files.iter_mut().find(|known| known.path.ends_with(file)).unwrap();
+        assert!(file.text.contains(from), "{from}");
+        file.text = file.text.replace(from, to);
+    }
+
+    #[test]
+    fn one_super_user_too_many_or_too_few_is_an_error() {
+        for to in ["User:broker-a;User:consumer", "User:broker-a"] {
+            let mut plan = default_plan();
+            replace(&mut plan, NodeRole::Broker, "server.properties", "User:broker-a;User:broker-b", to);
+            assert_eq!(errors(&plan), ["caracal-kafka-1: super.users"]);
+        }
+        let mut plan = default_plan();
+        let consumer = plan.users.iter_mut().find(|user| user.name.as_str() == "consumer").unwrap();
+        consumer.name = "broker-b".parse().unwrap();
+        assert_eq!(errors(&plan).len(), 3, "the twin's name is a consumer's: every broker is wrong");
     }
 
     #[test]

@@ -130,6 +130,14 @@ fn escape(text: &str, key: bool) -> String {
     out
 }
 
+/// Whether a key's value is a secret by its name; settings about secrets (lifetimes, ciphers) are none.
+pub fn names_a_secret(key: &str) -> bool {
+    const PARTS: [&str; 7] = ["password", "secret", "token", "jaas", "credential", "api.key", "master.key"];
+    const ABOUT: [&str; 4] = [".ms", ".iterations", ".algorithm", ".length"];
+    let key = key.to_ascii_lowercase().replace(['_', '-'], ".");
+    PARTS.iter().any(|part| key.contains(part)) && !ABOUT.iter().any(|end| key.ends_with(end))
+}
+
 /// Keys that stand twice in a rendered file; Java would silently take the last.
 pub fn doubled_keys(text: &str) -> Vec<String> {
     let mut seen = BTreeSet::new();

@@ -10,6 +10,7 @@ use super::{ClusterSpec, PortMode, owned};
 use crate::distribution::Artifact;
 
 use crate::plan::{OWN_TOPICS, Role, twin};
+use crate::properties;
 
 /// Checks everything and reports every finding at once.
 pub(super) fn check(spec: &ClusterSpec, text: &str, origin: &str) -> Result<(), SpecError> {
@@ -105,6 +106,11 @@ fn config(spec: &ClusterSpec, found: &mut Findings<'_>) {
             found.add(&dotted, format!("is owned by the tool: {why}"));
         } else if !is_config_key(key) {
             found.add(&dotted, "is not a setting's name: a-z, 0-9, . _ and -".to_owned());
+        }
+        if properties::names_a_secret(key) && !value.starts_with("${") {
+            let why = "is a secret by its name, and a description and its plan are shown and kept as text: give a \
+                       reference that starts with `${`";
+            found.add(&dotted, why.to_owned());
         }
         if value.chars().any(char::is_control) {
             found.add(&dotted, "holds a control character".to_owned());
@@ -290,6 +296,20 @@ mod tests {
             assert!(text.contains("`link-b` takes over from `link-a`"), "{text}");
         }
         assert!(ClusterSpec::parse(&with("inter-broker"), "x").is_ok());
+    }
+
+    #[test]
+    fn a_secret_in_the_brokers_settings_is_refused_without_its_value() {
+        let keys = ["password.encoder.secret", "delegation.token.secret.key", "confluent.telemetry.api.key"];
+        for key in keys {
+            let text = refused(&format!("[kafka.config]\n\"{key}\" = \"hunter2\"\n"));
+            assert!(text.contains("line 2") && text.contains("is a secret by its name"), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+            let reference = format!("[kafka.config]\n\"{key}\" = \"${{directory:/x:y}}\"\n");
+            assert!(ClusterSpec::parse(&reference, "x").is_ok());
+        }
+        let lifetime = "[kafka.config]\n\"delegation.token.max.lifetime.ms\" = \"1000\"\n";
+        assert!(ClusterSpec::parse(lifetime, "x").is_ok(), "a lifetime is no secret");
     }
 
     #[test]

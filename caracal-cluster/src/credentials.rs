@@ -74,6 +74,19 @@ pub enum CredentialsError {
         /// The rule that it breaks.
         rule: &'static str,
     },
+    /// An authority that cannot sign any more.
+    #[error(
+        "the authority {certificate} expired at {expired}, so no certificate below it can be issued: move it and {key} \
+         away to get a new authority, or put a valid one with its key in their place"
+    )]
+    ExpiredAuthority {
+        /// Its certificate.
+        certificate: String,
+        /// Its key.
+        key: String,
+        /// The end of its validity.
+        expired: OffsetDateTime,
+    },
     /// A certificate authority without one of its two files.
     #[error(
         "{path} is missing although the other half of the authority is there: put it back, or move both away to get a new authority"
@@ -201,9 +214,22 @@ impl<'a> Credentials<'a> {
         inventory: &mut Inventory,
         findings: &mut Findings,
     ) -> Result<(), CredentialsError> {
-        let issuer = self.inspect(ca.stem(), authority.certificate_pem())?.fingerprint_sha256;
+        let authority_info = self.inspect(ca.stem(), authority.certificate_pem())?;
+        let (expired, issuer) =
+            (authority_info.status(self.now) == Status::Expired, authority_info.fingerprint_sha256);
         for certificate in self.plan.pki.certificates.iter().filter(|certificate| certificate.ca == ca) {
-            match self.certificate_problem(certificate, inventory, Some(&issuer))? {
+            let problem = self.certificate_problem(certificate, inventory, Some(&issuer))?;
+            // Before anything is set aside: nothing could take its place.
+            if problem.is_some() && expired {
+                let path = |extension| self.pki_path(ca.stem(), extension).display().to_string();
+                let (certificate, key) = (path("pem"), path("key"));
+                return Err(CredentialsError::ExpiredAuthority {
+                    certificate,
+                    key,
+                    expired: authority_info.not_after,
+                });
+            }
+            match problem {
                 None => continue,
                 Some(Problem::Missing) => findings.missing.push(format!("certificate {}", certificate.id)),
                 Some(Problem::Drift(why)) => {

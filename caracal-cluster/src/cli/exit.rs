@@ -124,6 +124,7 @@ fn of_credentials(error: &CredentialsError) -> u8 {
         CredentialsError::Pki { .. }
         | CredentialsError::Missing { .. }
         | CredentialsError::HalfAuthority { .. }
+        | CredentialsError::ExpiredAuthority { .. }
         | CredentialsError::Password { .. } => UNHEALTHY,
     }
 }

@@ -126,6 +126,22 @@ fn an_expired_certificate_is_named_and_renewed() {
 }
 
 #[test]
+fn an_expired_authority_is_named_with_both_files_and_nothing_is_set_aside() {
+    let mut fixture = Fixture::made();
+    fixture.now += Duration::days(i64::from(fixture.plan.pki.ca_days) + 2);
+    let error = fixture.credentials().apply().unwrap_err().to_string();
+    for part in ["-ca.pem expired at", "-ca.key away"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    assert!(!fixture.pki("set-aside").exists());
+    for file in ["data-ca.pem", "data-ca.key", "control-ca.pem", "control-ca.key"] {
+        std::fs::remove_file(fixture.pki(file)).unwrap();
+    }
+    fixture.credentials().apply().unwrap();
+    assert!(fixture.credentials().observe().unwrap().is_clean(), "the way out leads out");
+}
+
+#[test]
 fn an_own_authority_is_taken_and_everything_below_it_issued_anew() {
     let fixture = Fixture::made();
     let subject = DistinguishedName::common_name("a team's own CA");

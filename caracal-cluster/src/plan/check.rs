@@ -48,6 +48,7 @@ pub fn check(plan: &ClusterPlan) -> Vec<Note> {
     }
     ports(plan, &mut notes);
     promises::topics(plan, &mut notes);
+    promises::settings(plan, &mut notes);
     promises::super_users(plan, &mut notes);
     durability(plan, &mut notes);
     ensemble(plan, &mut notes);

@@ -33,6 +33,46 @@ pub(super) fn super_users(plan: &ClusterPlan, notes: &mut Vec<Note>) {
     }
 }
 
+/// What a file must say for access to be denied by default and every connection to be mutual TLS.
+const NEEDED: [(&str, &str, &str); 5] = [
+    ("server.properties", "authorizer.class.name", "kafka.security.authorizer.AclAuthorizer"),
+    ("server.properties", "allow.everyone.if.no.acl.found", "false"),
+    ("server.properties", "zookeeper.set.acl", "true"),
+    ("server.properties", "zookeeper.ssl.client.enable", "true"),
+    ("zoo.cfg", "sslQuorum", "true"),
+];
+
+pub(super) fn settings(plan: &ClusterPlan, notes: &mut Vec<Note>) {
+    for node in &plan.nodes {
+        let mut wrong = |key: &str, consequence: &str| {
+            add(notes, Severity::Error, format!("{}: {key}", node.name), consequence);
+        };
+        for file in &node.files {
+            let entries = properties::parse(&file.text);
+            for (_, key, wanted) in NEEDED.iter().filter(|(name, ..)| file.path.ends_with(name)) {
+                if !entries.iter().any(|(known, value)| known == key && value == wanted) {
+                    wrong(key, &format!("is not `{wanted}`, which access and encryption depend on"));
+                }
+            }
+            for (key, value) in &entries {
+                if key == "listener.security.protocol.map"
+                    && !value.split(',').all(|part| part.ends_with(":SASL_SSL"))
+                {
+                    wrong(key, "has a listener that is not SASL_SSL");
+                }
+                if key.starts_with("clientPort") && file.path.ends_with("zoo.cfg") {
+                    wrong(key, "opens a port without TLS");
+                }
+            }
+        }
+        for listener in node.listeners.iter().filter(|listener| listener.ca.is_none()) {
+            if node.role != NodeRole::SchemaRegistry {
+                wrong(listener.name.as_str(), "has no authority: only the registry's HTTP may do without");
+            }
+        }
+    }
+}
+
 /// A topic that stands twice would be made by one entry and judged by the other.
 pub(super) fn topics(plan: &ClusterPlan, notes: &mut Vec<Note>) {
     let mut seen = BTreeSet::new();
@@ -71,6 +111,47 @@ mod tests {
         let consumer = plan.users.iter_mut().find(|user| user.name.as_str() == "consumer").unwrap();
         consumer.name = "broker-b".parse().unwrap();
         assert_eq!(errors(&plan).len(), 3, "the twin's name is a consumer's: every broker is wrong");
+    }
+
+    #[test]
+    fn a_setting_that_opens_a_door_is_an_error() {
+        let (broker, zookeeper) = (NodeRole::Broker, NodeRole::Zookeeper);
+        let doors = [
+            (
+                broker,
+                "server.properties",
+                "authorizer.class.name=",
+                "authorizer.class=",
+                "authorizer.class.name",
+            ),
+            (broker, "server.properties", "found=false", "found=true", "allow.everyone.if.no.acl.found"),
+            (broker, "server.properties", "set.acl=true", "set.acl=false", "zookeeper.set.acl"),
+            (
+                broker,
+                "server.properties",
+                "client.enable=true",
+                "client.enable=false",
+                "zookeeper.ssl.client.enable",
+            ),
+            (
+                broker,
+                "server.properties",
+                "EXTERNAL:SASL_SSL",
+                "EXTERNAL:SSL",
+                "listener.security.protocol.map",
+            ),
+            (zookeeper, "zoo.cfg", "sslQuorum=true", "sslQuorum=false", "sslQuorum"),
+            (zookeeper, "zoo.cfg", "tickTime=2000", "clientPort=2180", "clientPort"),
+        ];
+        for (role, file, from, to, key) in doors {
+            let mut plan = default_plan();
+            replace(&mut plan, role, file, from, to);
+            let found = errors(&plan);
+            assert!(found.len() == 1 && found[0].ends_with(&format!(": {key}")), "{key}: {found:?}");
+        }
+        let mut plan = default_plan();
+        plan.nodes[0].listeners[0].ca = None;
+        assert!(!errors(&plan).is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 
+use super::session;
 use crate::credentials::NodeFiles;
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::access::Access;
@@ -96,6 +97,7 @@ pub(in crate::lifecycle) async fn launch(world: &ClusterWorld, role: NodeRole) -
         if running {
             world.runtime.stop(node).await?;
         }
+        session::former_run_is_forgotten(world, node).await?;
         remember(world, node)?;
         world.runtime.start(node)?;
         started += 1;

@@ -24,11 +24,13 @@ pub(super) struct Parser {
     node: String,
     open: Option<Entry>,
     last_time: Option<OffsetDateTime>,
+    /// The line before was the start of a run: what the process prints next is no part of it.
+    started: bool,
 }
 
 impl Parser {
     pub(super) fn new(node: &str) -> Self {
-        Self { node: node.to_owned(), open: None, last_time: None }
+        Self { node: node.to_owned(), open: None, last_time: None, started: false }
     }
 
     /// Takes a line; gives the entry that it ended.
@@ -36,9 +38,10 @@ impl Parser {
         let line = line.trim_end_matches(['\r', '\n']);
         if let Some(entry) = self.begun(line) {
             self.last_time = entry.time.or(self.last_time);
+            self.started = line.starts_with(START);
             return self.open.replace(entry);
         }
-        match &mut self.open {
+        match self.open.as_mut().filter(|_| !std::mem::take(&mut self.started)) {
             Some(open) => {
                 open.message.push('\n');
                 open.message.push_str(line);

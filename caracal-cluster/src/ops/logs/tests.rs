@@ -22,6 +22,7 @@ fn parsed(text: &str) -> Vec<Entry> {
 fn every_shape_is_read_and_a_trace_belongs_to_its_line() {
     let text = "OpenJDK warning\n\
                 ==== started by caracal at 2026-11-25T11:03:31Z\n\
+                WARNING: one\nWARNING: two\n\
                 [2026-11-25 11:03:32,123] ERROR it broke (kafka.Server)\n\
                 java.lang.Exception: why\n\tat a.b(c)\n\
                 2026-11-25 11:03:33,500 INFO  [io.api.Main] (main) ready (really)\n";
@@ -33,13 +34,14 @@ fn every_shape_is_read_and_a_trace_belongs_to_its_line() {
         [
             (None, "-", "OpenJDK warning"),
             (Some(Level::Info), "-", "started"),
+            (None, "-", "WARNING: one\nWARNING: two"),
             (Some(Level::Error), "kafka.Server", "it broke\njava.lang.Exception: why\n\tat a.b(c)"),
             (Some(Level::Info), "io.api.Main", "ready (really)"),
         ]
     );
-    assert_eq!(entries[2].time, Some(datetime!(2026-11-25 11:03:32.123 UTC)));
-    assert_eq!(entries[2].to_string().lines().next(), Some("ERROR it broke (kafka.Server)"));
-    let json = serde_json::to_value(&entries[3]).unwrap();
+    assert_eq!(entries[3].time, Some(datetime!(2026-11-25 11:03:32.123 UTC)));
+    assert_eq!(entries[3].to_string().lines().next(), Some("ERROR it broke (kafka.Server)"));
+    let json = serde_json::to_value(&entries[4]).unwrap();
     assert_eq!((&json["time"], &json["level"]), (&"2026-11-25T11:03:33.5Z".into(), &"info".into()));
 }
 

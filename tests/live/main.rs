@@ -17,6 +17,7 @@ mod converge;
 mod credentials;
 mod jdk;
 mod openssl;
+mod operate;
 mod product;
 mod program;
 mod scram;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 10] = [
+    let groups: [&[Test]; 11] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         trouble_machine::TESTS,
         // Spoil the shared cluster, and leave it mended.
         verify::TESTS,
+        operate::TESTS,
         trouble::TESTS,
         // Clusters of their own, each taken down before the next one.
         converge::TESTS,

@@ -65,6 +65,8 @@ pub(super) fn argument_file(node: &NodeName, jvm: &Jvm<'_>) -> String {
         ["-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", "-XX:-UsePerfData"].map(str::to_owned),
     );
     lines.push(quote(&format!("-Djava.io.tmpdir={}", jvm.temporary)));
+    // The logs of all nodes can be merged only when their times mean the same.
+    lines.push("-Duser.timezone=UTC".to_owned());
     lines.push(format!("-Dorg.apache.kafka.disallowed.login.modules={DISALLOWED_LOGIN_MODULES}"));
     lines.extend(jvm.system_properties.iter().map(|(key, value)| quote(&format!("-D{key}={value}"))));
     match &jvm.main {
@@ -109,4 +111,21 @@ pub(super) fn log4j(log: &str, quiet: &[(&str, &str)]) -> String {
         text.push_str(&["log4j.logger.", logger, "=", level, "\n"].concat());
     }
     text
+}
+
+/// Log configuration of the authoriser: a file of its own, 10 x 20 MiB, which `server.log` does not repeat.
+///
+/// At `INFO` every refusal is written, with principal, operation, resource and address; at `DEBUG` also every
+/// request that was allowed, which on a busy broker is thousands a second.
+pub(super) fn audit_log4j(log: &str) -> String {
+    format!(
+        "log4j.logger.kafka.authorizer.logger=INFO, audit\n\
+         log4j.additivity.kafka.authorizer.logger=false\n\
+         log4j.appender.audit=org.apache.log4j.RollingFileAppender\n\
+         log4j.appender.audit.File={log}\n\
+         log4j.appender.audit.MaxFileSize=20MB\n\
+         log4j.appender.audit.MaxBackupIndex=10\n\
+         log4j.appender.audit.layout=org.apache.log4j.PatternLayout\n\
+         log4j.appender.audit.layout.ConversionPattern=[%d{{ISO8601}}] %p %m (%c)%n\n"
+    )
 }

@@ -110,6 +110,14 @@ impl NativeRuntime {
         Ok(process::stop(&self.target(node), Duration::from_secs(node.stop_seconds.into())).await?)
     }
 
+    pub(super) fn send(&self, node: &NodePlan, what: process::Blow) -> Result<bool, NodeError> {
+        Ok(process::send(&self.target(node), what)?)
+    }
+
+    pub(super) fn is_paused(&self, node: &NodePlan) -> bool {
+        process::is_paused(&self.target(node))
+    }
+
     pub(super) fn observe(&self, node: &NodePlan) -> NodeState {
         match process::observe(&self.target(node)) {
             ProcessState::Running { pid, rss_bytes, uptime, .. } => {

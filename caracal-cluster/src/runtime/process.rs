@@ -340,6 +340,40 @@ pub async fn stop(target: &Target, deadline: Duration) -> Result<Stopped, StopEr
     Ok(stopped)
 }
 
+/// What is done to a node's process to see how others take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blow {
+    /// Ended at once, without a chance to tidy up (SIGKILL).
+    Kill,
+    /// Stopped in its tracks, its connections open (SIGSTOP).
+    Pause,
+    /// Let go on (SIGCONT).
+    Resume,
+}
+
+/// Sends a node's process a signal; says whether it was running. A killed node's record stays, so that it is
+/// seen to have ended by itself.
+///
+/// # Errors
+/// [`StopError::Signal`].
+pub fn send(target: &Target, what: Blow) -> Result<bool, StopError> {
+    let Some(identity) = locate(target).map(|seen| seen.identity()) else { return Ok(false) };
+    signal(
+        &identity,
+        match what {
+            Blow::Kill => Signal::KILL,
+            Blow::Pause => Signal::STOP,
+            Blow::Resume => Signal::CONT,
+        },
+    )?;
+    Ok(true)
+}
+
+/// Whether a node's process runs but was paused.
+pub fn is_paused(target: &Target) -> bool {
+    locate(target).is_some_and(|seen| seen.paused)
+}
+
 /// The node's process: by its record if that is still right, else by a search.
 fn locate(target: &Target) -> Option<Seen> {
     if let Some(identity) = read_record(target)

@@ -27,7 +27,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_secs(5);
 
 /// How long a stage gets to become ready.
-fn patience(role: NodeRole) -> Duration {
+pub(in crate::lifecycle) fn patience(role: NodeRole) -> Duration {
     match role {
         NodeRole::Zookeeper => Duration::from_secs(90),
         NodeRole::Broker | NodeRole::SchemaRegistry => Duration::from_secs(180),
@@ -125,7 +125,7 @@ pub(super) fn stale(world: &ClusterWorld, node: &NodePlan) -> Result<Option<Stri
 }
 
 /// Remembers what a node is started with, before it is: killed in between, the next run starts it again.
-fn remember(world: &ClusterWorld, node: &NodePlan) -> Result<(), StepError> {
+pub(in crate::lifecycle) fn remember(world: &ClusterWorld, node: &NodePlan) -> Result<(), StepError> {
     let credentials = world.credentials();
     let digests = NodeFiles::new(&credentials, node).digests()?;
     world.cluster.dir.write_json(&world.cluster.dir.node_launched(&node.name), &digests)?;
@@ -143,7 +143,11 @@ async fn serving(world: &ClusterWorld, role: NodeRole, patience: Duration) -> Re
     })
 }
 
-async fn serve_one(world: &ClusterWorld, node: &NodePlan, patience: Duration) -> Result<String, StepError> {
+pub(in crate::lifecycle) async fn serve_one(
+    world: &ClusterWorld,
+    node: &NodePlan,
+    patience: Duration,
+) -> Result<String, StepError> {
     match node.role {
         NodeRole::Zookeeper => member(world, node, patience).await,
         NodeRole::Broker => broker(world, node, patience).await,

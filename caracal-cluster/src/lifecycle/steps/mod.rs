@@ -7,4 +7,5 @@ pub(super) mod nodes;
 pub(super) mod preflight;
 pub(super) mod proof;
 pub(super) mod registry;
+mod restart;
 pub(super) mod users;

@@ -64,7 +64,8 @@ fn ps_tells_the_truth() -> Result<()> {
     Ok(())
 }
 
-fn pids(cluster: &TestCluster) -> Result<Vec<(String, u32)>> {
+/// Every node's pid.
+pub(crate) fn pids(cluster: &TestCluster) -> Result<Vec<(String, u32)>> {
     let resolved = cluster.resolved()?;
     resolved
         .plan

@@ -9,7 +9,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Credentials, CredentialsError};
 use crate::dir::{ClusterDir, DirError};
-use crate::plan::{NodePlan, SecretContent};
+use crate::plan::{ListenerPlan, NodePlan, SecretContent};
+
+/// The entry of a node's digests that is no file: where it listens, which its peers have to know.
+pub const LISTENERS: &str = "listeners";
 
 /// The files of one node.
 #[derive(Clone, Debug)]
@@ -59,14 +62,19 @@ impl<'a> NodeFiles<'a> {
         Ok(written)
     }
 
-    /// SHA-256 of every planned file, by path: what a start remembers and a later look compares.
+    /// SHA-256 of every planned file, by path, and of the node's [`LISTENERS`]: what a start remembers and a
+    /// later look compares.
     ///
     /// # Errors
     /// When a credential is missing.
     pub fn digests(&self) -> Result<BTreeMap<String, String>, CredentialsError> {
-        let contents = self.contents()?;
+        let listener = |listener: &ListenerPlan| {
+            let ListenerPlan { name, bind, advertised_host, advertised_port, .. } = listener;
+            format!("{name} {bind} {advertised_host}:{advertised_port}\n")
+        };
+        let listeners: String = self.node.listeners.iter().map(listener).collect();
+        let contents = self.contents()?.into_iter().chain([(LISTENERS.to_owned(), listeners.into())]);
         Ok(contents
-            .into_iter()
             .map(|(path, text)| {
                 (path, hex::encode(digest::digest(&digest::SHA256, text.expose_secret().as_bytes())))
             })

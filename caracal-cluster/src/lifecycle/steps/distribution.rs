@@ -13,8 +13,9 @@ const LEAST_JAVA: u16 = 21;
 
 pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Observed, StepError> {
     // A node that is to be restarted needs a Java, too.
-    let as_planned =
-        |node| world.runtime.observe(node).is_running() && stale(world, node).is_ok_and(|why| why.is_none());
+    let as_planned = |node| {
+        world.runtime.observe(node).is_running() && stale(world, node).is_ok_and(|changed| changed.is_empty())
+    };
     if world.cluster.plan.nodes.iter().all(as_planned) {
         return Ok(Observed::Satisfied("in use by the running nodes".to_owned()));
     }

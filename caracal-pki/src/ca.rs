@@ -247,6 +247,11 @@ fn check_authority(chain: &[CertificateDer<'static>], pair: &SigningPair) -> Res
         if !x509::may_sign_certificates(certificate) {
             return Err(refuse("its key usage lacks keyCertSign"));
         }
+        if !name::is_writable(certificate.subject()) {
+            return Err(refuse(
+                "its subject has an attribute of a kind that cannot be repeated; let it sign certificate requests",
+            ));
+        }
     }
     if let Some(own) = parsed.first()
         && !key::is_public_half(pair, &own.public_key().subject_public_key.data)

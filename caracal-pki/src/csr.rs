@@ -193,6 +193,9 @@ impl Asked {
             ));
         }
         let info = &request.certification_request_info;
+        if !name::is_writable(&info.subject) {
+            return Err(refused("its subject has an attribute of a kind that cannot be written again"));
+        }
         let mut asked = Self {
             subject: name::rfc2253(&info.subject),
             raw_subject: info.subject.as_raw().to_vec(),

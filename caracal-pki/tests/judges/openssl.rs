@@ -157,9 +157,11 @@ fn pem_stores_are_read() {
     let certificate = openssl(&["x509", "-in", text(&file), "-pubkey", "-noout"]);
     assert_eq!(key, certificate);
 
-    let both = stores::truststore_pem(&[ca.certificate_pem(), store.expose_secret(), "remark"]);
-    assert_eq!(inventory::inspect_pem(&both).unwrap().len(), 2);
-    assert!(!both.contains("PRIVATE KEY") && !both.contains("remark"));
+    let remark = format!("remark\n{}", ca.certificate_pem());
+    let all = stores::truststore_pem(&[ca.certificate_pem(), store.expose_secret(), &remark]).unwrap();
+    let said = openssl(&["storeutl", "-noout", "-certs", text(&scratch.write("truststore.pem", &all))]);
+    assert!(said.contains("Total found: 3"), "{said}");
+    assert!(!all.contains("PRIVATE KEY") && !all.contains("remark"));
 }
 
 #[test]
@@ -219,10 +221,14 @@ fn unusable_keys_are_refused_with_a_way_out() {
     }
 }
 
+/// Enough for `openssl req`, and an attribute whose kind no name should have.
+const REQ_CONFIG: &str = "oid_section=oids\n[req]\ndistinguished_name=dn\nprompt=no\n[dn]\nCN=unused\n\
+                          [oids]\nodd=2.999.1\n";
+
 /// A CA as people make it by hand, key in PKCS#8 or SEC1, no key usage extension.
 fn own_ca(scratch: &Scratch, name: &str, extensions: &[&str]) -> (String, PrivateKeyPem) {
     let key = scratch.write("own.key", openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout"]));
-    let config = scratch.write("own.cnf", "[req]\ndistinguished_name=dn\nprompt=no\n[dn]\nCN=unused\n");
+    let config = scratch.write("own.cnf", REQ_CONFIG);
     let mut command = command("openssl");
     command.args(["req", "-x509", "-new", "-days", "60", "-subj", name, "-key"]).arg(&key);
     command.arg("-config").arg(&config);
@@ -259,6 +265,8 @@ fn cas_that_would_break_every_chain_are_refused() {
     assert!(error.contains("keyCertSign"), "{error}");
     let error = refused("/OU=one/OU=two/CN=a", &["basicConstraints=critical,CA:TRUE"]);
     assert!(error.contains("attribute twice"), "{error}");
+    let error = refused("/odd=x/CN=a", &["basicConstraints=critical,CA:TRUE"]);
+    assert!(error.contains("cannot be repeated"), "{error}");
 }
 
 #[test]
@@ -331,7 +339,7 @@ fn requests_made_by_openssl_are_signed() {
     let ca = ca();
     let ca_file = scratch.write("ca.pem", ca.certificate_pem());
     let key = scratch.write("key.pem", openssl(&["genrsa", "2048"]));
-    let config = scratch.write("req.cnf", "[req]\ndistinguished_name=dn\nprompt=no\n[dn]\nCN=unused\n");
+    let config = scratch.write("req.cnf", REQ_CONFIG);
     let csr = |subject: &str, extension: &str| {
         openssl(&[
             "req",
@@ -361,6 +369,7 @@ fn requests_made_by_openssl_are_signed() {
         (csr("/CN=a", "subjectAltName=email:a@b.example"), "neither DNS name nor IP"),
         (csr("/CN=a", "nameConstraints=permitted;DNS:a"), "extension"),
         (csr("/OU=1/OU=2/CN=a", "subjectAltName=DNS:a"), "attribute twice"),
+        (csr("/odd=x/CN=a", "subjectAltName=DNS:a"), "cannot be written again"),
         (csr("/CN=a", "keyUsage=digitalSignature"), "no subject alternative name"),
         (good.replacen("MII", "MIJ", 1), "request"),
         ("nothing".into(), "BEGIN CERTIFICATE REQUEST"),

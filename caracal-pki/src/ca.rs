@@ -4,6 +4,7 @@ use std::fmt;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyUsagePurpose,
+    SubjectPublicKeyInfo,
 };
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::FromDer as _;
@@ -125,8 +126,8 @@ impl CertificateAuthority {
     /// or `openssl req -text` before signing.
     ///
     /// # Errors
-    /// [`PkiError::RefusedRequest`] when its signature is wrong, when it asks to be a CA or has extensions
-    /// or names that would be lost; [`PkiError::NoSubjectAltName`], [`PkiError::OutsideCaValidity`],
+    /// [`PkiError::RefusedRequest`] when its signature is wrong, when it asks to be a CA or has extensions,
+    /// names or a form of key that would be lost; [`PkiError::NoSubjectAltName`], [`PkiError::OutsideCaValidity`],
     /// [`PkiError::InvalidValidity`], [`PkiError::MalformedPem`].
     pub fn sign_request(&self, csr_pem: &str, usage: Usage, validity: Validity) -> Result<String, PkiError> {
         let der = pem::certificate_request(csr_pem.as_bytes())?;
@@ -137,17 +138,25 @@ impl CertificateAuthority {
         }
         let mut request = CertificateSigningRequestParams::from_der(&der)
             .map_err(|error| csr::refused_because("it cannot be read as PKCS#10 request", error.into()))?;
-        let is_rsa = *request.public_key.algorithm() == rcgen::PKCS_RSA_SHA256;
-        leaf::set_leaf_extensions(&mut request.params, usage, is_rsa);
+        // The key as the request writes it. rcgen's reader guesses the curve from the signature, and is wrong
+        // where hash and curve differ in length: 'openssl req' signs with SHA-256 also for P-384.
+        let key = SubjectPublicKeyInfo::from_der(&asked.spki).map_err(|error| {
+            csr::refused_because("its public key is of a kind not supported", error.into())
+        })?;
+        leaf::set_leaf_extensions(&mut request.params, usage, asked.is_rsa);
         leaf::set_issued(&mut request.params, validity)?;
         let certificate = request
-            .signed_by(&self.issuer)
+            .params
+            .signed_by(&key, &self.issuer)
             .map_err(|error| PkiError::Signing { subject: asked.subject.clone(), source: error.into() })?;
         let issued = x509::parse(certificate.der())?;
         if issued.subject().as_raw() != asked.raw_subject {
             return Err(csr::refused(
                 "its subject uses an attribute twice or several in one part, which would be lost",
             ));
+        }
+        if issued.public_key().raw != asked.spki {
+            return Err(csr::refused("its public key is written in a form that would be lost"));
         }
         Ok(self.chain_for(certificate.into()).iter().map(|der| pem::encode_certificate(der)).collect())
     }
@@ -237,6 +246,11 @@ fn check_authority(chain: &[CertificateDer<'static>], pair: &SigningPair) -> Res
         }
         if !x509::may_sign_certificates(certificate) {
             return Err(refuse("its key usage lacks keyCertSign"));
+        }
+        if !name::is_writable(certificate.subject()) {
+            return Err(refuse(
+                "its subject has an attribute of a kind that cannot be repeated; let it sign certificate requests",
+            ));
         }
     }
     if let Some(own) = parsed.first()

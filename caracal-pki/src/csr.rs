@@ -4,6 +4,7 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::ParsedExtension;
+use x509_parser::oid_registry::OID_PKCS1_RSAENCRYPTION;
 use x509_parser::prelude::FromDer as _;
 
 use crate::error::Cause;
@@ -170,6 +171,9 @@ pub(crate) struct Asked {
     pub(crate) subject: String,
     pub(crate) raw_subject: Vec<u8>,
     pub(crate) sans: Vec<SubjectAltName>,
+    /// SubjectPublicKeyInfo as the request has it, DER.
+    pub(crate) spki: Vec<u8>,
+    pub(crate) is_rsa: bool,
     public_key: Vec<u8>,
     server: bool,
     client: bool,
@@ -189,10 +193,15 @@ impl Asked {
             ));
         }
         let info = &request.certification_request_info;
+        if !name::is_writable(&info.subject) {
+            return Err(refused("its subject has an attribute of a kind that cannot be written again"));
+        }
         let mut asked = Self {
             subject: name::rfc2253(&info.subject),
             raw_subject: info.subject.as_raw().to_vec(),
             sans: Vec::new(),
+            spki: info.subject_pki.raw.to_vec(),
+            is_rsa: info.subject_pki.algorithm.algorithm == OID_PKCS1_RSAENCRYPTION,
             public_key: info.subject_pki.subject_public_key.data.to_vec(),
             server: false,
             client: false,

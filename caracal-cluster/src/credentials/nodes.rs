@@ -107,7 +107,11 @@ impl<'a> NodeFiles<'a> {
                     .map(|ca| self.credentials.authority_pem(*ca))
                     .collect::<Result<Vec<_>, _>>()?;
                 let pems: Vec<&str> = pems.iter().map(String::as_str).collect();
-                Ok(SecretString::from(stores::truststore_pem(&pems)))
+                let text = stores::truststore_pem(&pems).map_err(|source| CredentialsError::Pki {
+                    what: format!("the trust store of {}", self.node.name),
+                    source: Box::new(source),
+                })?;
+                Ok(SecretString::from(text))
             }
             SecretContent::Password(user) => self.credentials.expect_password(user),
             SecretContent::Properties(text) => self.fill_passwords(text),

@@ -34,6 +34,12 @@ pub(crate) const PROOF_KEY: &str = "caracal-proof";
 /// A topic whose records no schema binds, so that a judge may write text into it: its writer is the consumer.
 const LETTERS: &str = "caracal.dlq";
 
+/// `kafka-topics`.
+pub(crate) const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
+
+/// `kafka-consumer-groups`.
+pub(crate) const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const PRODUCER: &str = "kafka.tools.ConsoleProducer";
 
@@ -146,8 +152,7 @@ fn consuming_as_producer_is_refused() -> Result<()> {
 
 fn topics_are_as_planned() -> Result<()> {
     let shared = cluster::shared()?;
-    let seen =
-        as_admin(shared, "org.apache.kafka.tools.TopicCommand")?.args(["--describe"]).run()?.succeeded()?;
+    let seen = as_admin(shared, TOPICS)?.args(["--describe"]).run()?.succeeded()?;
     let text = seen.text();
     for topic in &shared.resolved()?.plan.topics {
         let wanted = [

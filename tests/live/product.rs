@@ -2,6 +2,7 @@
 //!
 //! The only place that knows commands, flags and the shape of their output.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
@@ -92,6 +93,21 @@ pub(crate) fn document(ended: &Ended) -> Result<Value> {
     Ok(document)
 }
 
+/// What became of each attempt of a `verify --json`, by its id: `passed`, `failed`, `not-run`.
+///
+/// # Errors
+/// When the document is not that of a `verify`, or two attempts have one id.
+pub(crate) fn attempts(verify: &Ended) -> Result<BTreeMap<String, String>> {
+    let document = document(verify)?;
+    let cells = document["cells"].as_array().with_context(|| format!("no cells in {document}"))?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let attempts: BTreeMap<_, _> =
+        cells.iter().map(|cell| (text(&cell["id"]), text(&cell["outcome"]))).collect();
+    ensure!(attempts.len() == cells.len(), "two attempts have one id");
+    ensure!(document["ok"] == true, "it exits with 0, but ok is {}", document["ok"]);
+    Ok(attempts)
+}
+
 /// The steps of an `up --json`, each with how it ended (`unchanged`, `changed`).
 ///
 /// # Errors
@@ -109,6 +125,9 @@ pub(crate) fn mended(up: &Ended, title: &str) -> bool {
     text.contains(&format!("~ {title} differs from the plan:"))
         && text.contains(&format!("\u{2713} {title} "))
 }
+
+/// The exit code of a proof that failed.
+pub(crate) const UNHEALTHY: i32 = 10;
 
 /// Keeps what a command printed.
 pub(crate) fn remember(ended: &Ended) {

@@ -222,6 +222,17 @@ impl Ended {
         bail!("{} must not succeed, but did; it said:\n{}", self.shown, self.text());
     }
 
+    /// Itself, if it ended with this exit code.
+    ///
+    /// # Errors
+    /// When it ended otherwise, with all it said.
+    pub(crate) fn ended_with(self, code: i32) -> Result<Self> {
+        if self.status.code() == Some(code) {
+            return Ok(self);
+        }
+        bail!("{} ended with {}, not {code}; it said:\n{}", self.shown, self.status, self.text());
+    }
+
     /// Itself, if it said every one of these.
     ///
     /// # Errors

@@ -3,12 +3,12 @@
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DeleteTopicsRequest, DeleteTopicsResponse, GroupId, TopicName,
+    DeleteGroupsRequest, DeleteTopicsRequest, DeleteTopicsResponse, GroupId, ListGroupsRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
 use super::{Admin, AdminError, Outcome, outcome};
-use crate::wire::{Deadline, records};
+use crate::wire::{ApiError, Deadline};
 
 impl Admin {
     /// Deletes topics with all their data. One that does not exist is an item's error, as is every other
@@ -39,22 +39,38 @@ impl Admin {
         Ok(outcomes.collect())
     }
 
-    /// Deletes a consumer group with its offsets; it must have no members.
+    /// Deletes every consumer group whose name is chosen, with its offsets, on whichever broker keeps it. One
+    /// that still has members is an item's error, as is every other refusal.
     ///
     /// # Errors
-    /// [`AdminError`]; the inner result is the group's own.
-    pub async fn delete_group(
-        &mut self,
-        group: &str,
+    /// [`AdminError`] when a broker cannot be asked: what it keeps is not known then.
+    pub async fn delete_groups(
+        &self,
+        chosen: impl Fn(&str) -> bool,
         deadline: Deadline,
-    ) -> Result<Outcome<String>, AdminError> {
-        let controller = self.controller(deadline).await?;
-        let coordinator = records::find_coordinator(controller, group, deadline).await?;
-        let mut connection = self.connect(coordinator, deadline).await?;
-        let request = DeleteGroupsRequest::default().with_groups_names(vec![GroupId(text(group))]);
-        let response = connection.call_as("delete a group", &request, i16::MAX, deadline).await?;
-        let code = response.results.first().map_or(0, |result| result.error_code);
-        Ok(outcome(group.to_owned(), code, None, format!("group {group}")))
+    ) -> Result<Vec<Outcome<String>>, AdminError> {
+        let mut outcomes = Vec::new();
+        // Each broker lists, and deletes, only the groups that it coordinates.
+        for broker in &self.brokers {
+            let mut connection = self.connect(broker.id, deadline).await?;
+            let listed = ListGroupsRequest::default();
+            let listed = connection.call_as("list groups", &listed, i16::MAX, deadline).await?;
+            ApiError::check(listed.error_code, None, format!("groups of broker {}", broker.id))
+                .map_err(|error| connection.error("list groups", error.into()))?;
+            let doomed: Vec<GroupId> =
+                listed.groups.into_iter().map(|group| group.group_id).filter(|group| chosen(group)).collect();
+            if doomed.is_empty() {
+                continue;
+            }
+            let request = DeleteGroupsRequest::default().with_groups_names(doomed);
+            let response = connection.call_as("delete groups", &request, i16::MAX, deadline).await?;
+            outcomes.extend(response.results.into_iter().map(|result| {
+                let group = result.group_id.to_string();
+                let subject = format!("group {group}");
+                outcome(group, result.error_code, None, subject)
+            }));
+        }
+        Ok(outcomes)
     }
 }
 

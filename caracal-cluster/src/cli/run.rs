@@ -182,7 +182,9 @@ async fn prove(args: VerifyArgs, output: Output) -> Result<u8, Failure> {
     let report = tokio::select! {
         biased;
         () = signal::cancelled() => {
-            let message = "interrupted; the next `verify` deletes the scratch topics that this one has left".to_owned();
+            let message = "interrupted; what it made for itself (a topic `verify-...`, groups with `verify-...` in their names) is \
+                           deleted by the first `verify` that ends more than an hour from now"
+                .to_owned();
             Err(Failure::Refused { message, code: exit::INTERRUPTED })
         }
         report = commands::verify(&selection, &options, &told) => report.map_err(Failure::from),

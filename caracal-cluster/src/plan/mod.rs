@@ -21,6 +21,7 @@ pub use self::jvm::{CLUSTER_ID_PROPERTY, NODE_PROPERTY};
 pub use self::listeners::{PortKey, guide_ports, port_keys};
 pub use self::model::*;
 pub use self::pki::BOOTSTRAP_CERTIFICATE;
+pub(crate) use self::registry::GROUP_PREFIX as REGISTRY_GROUP_PREFIX;
 pub(crate) use self::registry::OWN_TOPICS;
 pub use self::registry::REGISTRY_API_PATH;
 pub use self::users::APPLICATION_PREFIX;

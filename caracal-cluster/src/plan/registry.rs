@@ -13,7 +13,7 @@ pub const REGISTRY_API_PATH: &str = "/apis/ccompat/v7";
 
 /// Prefix of the registry's consumer groups. Apicurio takes a new random group at every start, so its
 /// right is on the prefix; it must not lie below the applications' own.
-pub(super) const GROUP_PREFIX: &str = "schema-registry-";
+pub(crate) const GROUP_PREFIX: &str = "schema-registry-";
 
 const JOURNAL: &str = "kafkasql-journal";
 const SNAPSHOTS: &str = "kafkasql-snapshots";

@@ -4,11 +4,13 @@
 //! commands would compile them each time. So the probe is a program of its own, found or built when it is
 //! needed, and read as JSON. What it prints is its contract: `format` 1.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use caracal_kafka_contract::events::EventType;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
@@ -240,7 +242,8 @@ async fn run_probe(
     report(&finished).map_err(|why| format!("{} {why}", probe.display()))
 }
 
-/// Its report counts as long as it says the same as its exit code: 0 all well, 1 not.
+/// Its report counts as long as it tells of every type of event, each once, and says the same as its exit code:
+/// 0 all well, 1 not.
 fn report(finished: &Finished) -> Result<ClientReport, String> {
     let status = finished.status;
     let report: ClientReport = serde_json::from_str(&finished.output)
@@ -251,7 +254,22 @@ fn report(finished: &Finished) -> Result<ClientReport, String> {
             report.format
         ));
     }
-    let went = !report.round_trips.is_empty() && report.round_trips.iter().all(|trip| trip.ok);
+    let told: BTreeSet<(&str, &str)> =
+        report.round_trips.iter().map(|trip| (trip.event.as_str(), trip.topic.as_str())).collect();
+    let all: BTreeSet<(&str, &str)> =
+        EventType::ALL.iter().map(|event| (event.name(), event.topic())).collect();
+    if told != all || report.round_trips.len() != all.len() {
+        let names = |set: &BTreeSet<(&str, &str)>| {
+            set.iter().map(|(event, topic)| format!("{event} on {topic}")).collect::<Vec<_>>().join(", ")
+        };
+        return Err(format!(
+            "reports of {} events ({}), not of each once: {}",
+            report.round_trips.len(),
+            names(&told),
+            names(&all)
+        ));
+    }
+    let went = report.round_trips.iter().all(|trip| trip.ok);
     if report.ok != went || report.ok != status.success() {
         return Err(format!(
             "contradicts itself: its report says ok = {}, it ended with {status}",
@@ -329,8 +347,16 @@ mod tests {
         assert_eq!(executable("not JSON"), None);
     }
 
-    const TRIP: &str = r#"{"event":"MeteringEvent","topic":"t","partition":3,"offset":7,"schema_id":1,"ok":true,
-        "millis":12,"error":null}"#;
+    fn trips(events: &[EventType]) -> String {
+        let trip = |event: &EventType| {
+            format!(
+                r#"{{"event":"{}","topic":"{}","partition":3,"offset":7,"schema_id":1,"ok":true,"millis":12,"error":null}}"#,
+                event.name(),
+                event.topic()
+            )
+        };
+        events.iter().map(trip).collect::<Vec<_>>().join(",")
+    }
 
     async fn ended(output: &str, code: u8) -> Finished {
         let mut command = Command::new("sh");
@@ -341,9 +367,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_report_is_believed_only_with_its_exit_code() {
-        let text = |ok: bool, format: u32| {
-            format!(r#"{{"format":{format},"client":"2.12","round_trips":[{TRIP}],"ok":{ok}}}"#)
+        let of = |events: &[EventType], ok: bool, format: u32| {
+            let trips = trips(events);
+            format!(r#"{{"format":{format},"client":"2.12","round_trips":[{trips}],"ok":{ok}}}"#)
         };
+        let all = EventType::ALL;
+        let text = |ok: bool, format: u32| of(&all, ok, format);
         let good = report(&ended(&text(true, 1), 0).await).unwrap();
         assert_eq!(good.round_trips[0].seen(), "partition 3 offset 7, schema 1");
         for (output, code, said) in [
@@ -351,7 +380,10 @@ mod tests {
             (text(false, 1), 1, "contradicts itself"),
             (text(true, 2), 0, "format 2"),
             (String::new(), 2, "complaint"),
-            (r#"{"format":1,"client":"x","round_trips":[],"ok":true}"#.to_owned(), 0, "contradicts itself"),
+            (of(&[], true, 1), 0, "reports of 0 events"),
+            (of(&all[1..], true, 1), 0, "reports of 3 events"),
+            (of(&[all[0], all[0], all[1], all[2]], true, 1), 0, "reports of 4 events"),
+            (of(&[all[0], all[0], all[1], all[2], all[3]], true, 1), 0, "reports of 5 events"),
         ] {
             let why = report(&ended(&output, code).await).unwrap_err();
             assert!(why.contains(said), "{why}");

@@ -8,10 +8,11 @@
 //! A refusal counts only for the right reason, and only when its *control* passed: the same attempt, accepted,
 //! with one difference removed. What was not run reads "not run", never "ok".
 //!
-//! Nothing stays behind: attempts that would change something are made impossible on purpose (see `act`), and
-//! the one topic and the groups that a run makes are deleted at its end, with those of runs that were killed
-//! over an hour ago. Only the round trips of the client
-//! add records to real topics: one event of each type.
+//! What stays behind: attempts that would change something are made impossible on purpose (see `act`), and the
+//! one topic and the groups that a run and its clients use are deleted at its end, with those of runs that were
+//! killed over an hour ago. The round trips of the client add one event of each type to real topics, and Kafka
+//! forgets the transactional ids `caracal-verify-...` by itself, after `transactional.id.expiration.ms` (7 days
+//! unless it is set): no request deletes one.
 
 mod act;
 mod attempt;
@@ -238,7 +239,35 @@ pub async fn verify(
     let started = Instant::now();
     let context = context(cluster)?;
     let planned = cells::cells(&cluster.plan, &context.names);
-    let mut judged = run(&context, &planned, told).await;
+    let mut judged = BTreeMap::new();
+    warm_up(&context).await;
+    run(&context, &planned, &[Turn::Make, Turn::Allowed, Turn::Refused], &mut judged, told).await;
+    let round_trips = trips(cluster, &context, options).await;
+    let client = client_cells(&round_trips);
+    client.iter().for_each(told);
+    // After the client, which commits in groups of its own.
+    run(&context, &planned, &[Turn::Delete], &mut judged, told).await;
+    let mut cells: Vec<Cell> =
+        planned.iter().filter_map(|planned| judged.remove(planned.id.as_str())).collect();
+    cells.extend(client);
+    let plan = &cluster.plan;
+    Ok(VerifyReport {
+        format: REPORT_FORMAT,
+        cluster: plan.cluster.to_string(),
+        kafka_version: plan.kafka_version.clone(),
+        registry: format!("{} {}", plan.registry.label(), plan.registry_version),
+        ok: is_ok(&cells, &round_trips, options.skip_client),
+        cells,
+        round_trips,
+        millis: millis(started),
+    })
+}
+
+/// The client library's round trips, unless they are left out.
+async fn trips(cluster: &Cluster, context: &Context<'_>, options: &VerifyOptions) -> RoundTrips {
+    if options.skip_client {
+        return RoundTrips::NotRun { why: "left out on request".to_owned() };
+    }
     let client = ClientRun {
         producer: context.plan.user_of(Role::Producer).map(|user| cluster.dir.client(&user.name)),
         consumer: context.plan.user_of(Role::Consumer).map(|user| cluster.dir.client(&user.name)),
@@ -246,26 +275,7 @@ pub async fn verify(
         deadline: options.client_deadline,
         notice: options.notice.clone(),
     };
-    let round_trips = if options.skip_client {
-        RoundTrips::NotRun { why: "left out on request".to_owned() }
-    } else {
-        client::round_trips(&client).await
-    };
-    for cell in client_cells(&round_trips) {
-        told(&cell);
-        judged.push(cell);
-    }
-    let plan = &cluster.plan;
-    Ok(VerifyReport {
-        format: REPORT_FORMAT,
-        cluster: plan.cluster.to_string(),
-        kafka_version: plan.kafka_version.clone(),
-        registry: format!("{} {}", plan.registry.label(), plan.registry_version),
-        ok: is_ok(&judged, &round_trips, options.skip_client),
-        cells: judged,
-        round_trips,
-        millis: millis(started),
-    })
+    client::round_trips(&client).await
 }
 
 fn is_ok(cells: &[Cell], round_trips: &RoundTrips, skipped: bool) -> bool {
@@ -284,7 +294,7 @@ fn context(cluster: &Cluster) -> Result<Context<'_>, VerifyError> {
         .map_err(|_| VerifyError::Random)?;
     let now = OffsetDateTime::now_utc();
     Ok(Context {
-        identities: Identities::make(&access, now)?,
+        identities: Identities::make(&access, &cluster.plan, now)?,
         guide: Guide(Mutex::new(access.admin()?)),
         pool: Pool::default(),
         names: Names::new(now, &random),
@@ -311,10 +321,14 @@ fn turn(planned: &Planned) -> Turn {
     }
 }
 
-async fn run(context: &Context<'_>, planned: &[Planned], told: &(dyn Fn(&Cell) + Sync)) -> Vec<Cell> {
-    let mut judged: BTreeMap<&str, Cell> = BTreeMap::new();
-    warm_up(context).await;
-    for now in [Turn::Make, Turn::Allowed, Turn::Refused, Turn::Delete] {
+async fn run<'p>(
+    context: &Context<'_>,
+    planned: &'p [Planned],
+    turns: &[Turn],
+    judged: &mut BTreeMap<&'p str, Cell>,
+    told: &(dyn Fn(&Cell) + Sync),
+) {
+    for &now in turns {
         let cells = planned.iter().filter(|planned| turn(planned) == now);
         let mut running =
             stream::iter(cells.map(|planned| try_one(context, planned))).buffer_unordered(PARALLEL);
@@ -326,7 +340,6 @@ async fn run(context: &Context<'_>, planned: &[Planned], told: &(dyn Fn(&Cell) +
         }
         judged.extend(done);
     }
-    planned.iter().filter_map(|planned| judged.remove(planned.id.as_str())).collect()
 }
 
 /// Has Kafka make its own topics for groups and transactions, which takes a new cluster some seconds. When it

@@ -25,13 +25,12 @@ use kafka_protocol::protocol::StrBytes;
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
-use crate::admin::{AclDrift, Admin, AdminError};
+use crate::admin::{AclDrift, Admin, AdminError, Outcome};
 use crate::lifecycle::chain;
 use crate::plan::{NodeRole, TopicOwner, TopicPlan, UserPlan};
 use crate::wire::{ApiError, Connection, Deadline, WireError, WireErrorKind, records};
 
 use super::attempt::Context;
-use super::cells::Names;
 use super::judge::Seen;
 use super::rights;
 
@@ -68,7 +67,7 @@ pub(super) enum Act {
     DescribeConfigs {
         topic: String,
     },
-    /// Deletes what this run made.
+    /// Deletes what this run made, and what killed ones left.
     DropScratch,
     /// Gets an id for an idempotent producer.
     Idempotent,
@@ -485,25 +484,27 @@ async fn make_scratch(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
     }
 }
 
+/// Deletes the topics and groups of this run, and those that killed runs left behind long ago.
 async fn drop_scratch(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
-    let (names, plan) = (&actor.context.names, actor.context.plan);
-    for group in rights::groups(plan, names) {
-        // A group that nobody managed to write to does not exist.
-        let _ = actor.admin.delete_group(&group, deadline).await?;
-    }
+    let names = &actor.context.names;
+    let now = OffsetDateTime::now_utc();
     let controller = actor.admin.controller(deadline).await?;
     let known = records::metadata(controller, None, deadline).await?;
-    let now = OffsetDateTime::now_utc();
-    let old =
-        known.topics.iter().map(|topic| topic.name.as_str()).filter(|name| Names::is_abandoned(name, now));
-    let scratch = names.scratch();
-    let doomed: Vec<&str> = std::iter::once(scratch.as_str()).chain(old).collect();
-    let gone = actor.admin.delete_topics(&doomed, deadline).await?;
+    let known = known.topics.iter().map(|topic| topic.name.as_str());
+    let doomed: Vec<&str> = known.filter(|name| names.is_doomed(name, now)).collect();
+    let topics = actor.admin.delete_topics(&doomed, deadline).await?;
+    let groups = actor.admin.delete_groups(|name| names.is_doomed(name, now), deadline).await?;
+    let said = format!("deleted {} topics and {} groups", topics.len(), groups.len());
     let controller = actor.admin.controller(deadline).await?;
-    match gone.into_iter().find_map(|outcome| outcome.result.err()) {
-        Some(error) => Ok(refused(controller, "delete a topic", error)),
-        None => Ok(accepted(format!("deleted {}", doomed.join(", ")))),
-    }
+    let kept = |doing, outcome: Outcome<String>| outcome.result.err().map(|error| (doing, error));
+    let mut kept = topics
+        .into_iter()
+        .filter_map(|outcome| kept("delete a topic", outcome))
+        .chain(groups.into_iter().filter_map(|outcome| kept("delete a group", outcome)));
+    Ok(match kept.next() {
+        Some((doing, error)) => refused(controller, doing, error),
+        None => accepted(said),
+    })
 }
 
 fn text(value: &str) -> StrBytes {

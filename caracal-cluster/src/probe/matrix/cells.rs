@@ -79,8 +79,10 @@ pub(super) struct Names {
     pub(super) salt: String,
 }
 
-/// How old a topic of another run must be before it is taken for one whose run was killed.
+/// How old a topic or group of another run must be, in seconds, before it is taken for one whose run was killed.
 const ABANDONED: i64 = 3600;
+/// Length of a salt: two numbers of 32 bits in hexadecimal, and what stands between.
+const SALT: usize = 17;
 
 impl Names {
     /// The names of a run that begins now.
@@ -88,13 +90,26 @@ impl Names {
         Self { salt: format!("{:08x}-{}", now.unix_timestamp(), hex::encode(random)) }
     }
 
-    /// Whether a topic was made by a run that ended, a while ago, without deleting it.
-    pub(super) fn is_abandoned(topic: &str, now: OffsetDateTime) -> bool {
+    /// Whether a topic or group is to be deleted at the end of this run: it is its own, or of a run that ended,
+    /// a while ago, without deleting it.
+    pub(super) fn is_doomed(&self, name: &str, now: OffsetDateTime) -> bool {
+        let salt = |prefix: &str| Self::salt_of(name.strip_prefix(prefix)?);
+        let prefixes = ["", crate::plan::APPLICATION_PREFIX, crate::plan::REGISTRY_GROUP_PREFIX];
+        prefixes
+            .into_iter()
+            .find_map(salt)
+            .is_some_and(|(salt, made)| salt == self.salt || now.unix_timestamp() - made > ABANDONED)
+    }
+
+    /// The salt in `verify-<salt>` or `verify-<salt>-...`, and the second in which its run began.
+    fn salt_of(name: &str) -> Option<(&str, i64)> {
+        let rest = name.strip_prefix("verify-")?;
+        let (salt, rest) = rest.split_at_checked(SALT)?;
+        let (time, random) = salt.split_once('-')?;
         let hexadecimal = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let parts = topic.strip_prefix("verify-").and_then(|salt| salt.split_once('-'));
-        let made = parts.filter(|(time, random)| hexadecimal(time) && hexadecimal(random));
-        let made = made.and_then(|(time, _)| i64::from_str_radix(time, 16).ok());
-        made.is_some_and(|made| now.unix_timestamp() - made > ABANDONED)
+        let whole = rest.is_empty() || rest.starts_with('-');
+        let made = (whole && hexadecimal(time) && hexadecimal(random)).then_some(time)?;
+        Some((salt, i64::from_str_radix(made, 16).ok()?))
     }
 
     /// The topic, and whatever else, that no application has a right to.
@@ -145,15 +160,29 @@ fn target(node: &NodePlan, listener: &ListenerPlan) -> String {
     format!("{} {}", node.name, listener.name)
 }
 
-/// The cells that every TLS port has; returns the id of their control.
+/// A certificate that a port must refuse.
+struct Wrong {
+    slug: &'static str,
+    what: String,
+    presented: Presented,
+    refusal: Refusal,
+}
+
+impl Wrong {
+    fn new(slug: &'static str, what: impl Into<String>, presented: Presented, refusal: Refusal) -> Self {
+        Self { slug, what: what.into(), presented, refusal }
+    }
+}
+
+/// The cells that every TLS port has.
 fn tls_port(
     cells: &mut Vec<Planned>,
     group: Group,
     (node, listener): (&NodePlan, &ListenerPlan),
     right: Presented,
-    wrong: Vec<(&str, &str, Presented, Refusal)>,
+    wrong: Vec<Wrong>,
     silent: bool,
-) -> String {
+) {
     let (at, target) = (Endpoint::of(node, listener), target(node, listener));
     let trusted = listener.ca.unwrap_or(Ca::Data);
     let spoken = if trusted == Ca::Data { Spoken::Kafka } else { Spoken::ZooKeeper };
@@ -165,17 +194,26 @@ fn tls_port(
             Attempt::Handshake { at, trusted, spoken, presented }
         }
     };
-    let control = Planned::new(
-        group,
-        "right-certificate",
-        &target,
-        "handshake with the right certificate",
-        shake(right),
-    );
-    let id = control.id.clone();
-    cells.push(control);
-    for (slug, what, presented, refusal) in wrong {
-        cells.push(Planned::new(group, slug, &target, what, shake(presented)).refused(refusal, &id));
+    let allowed = |slug, what, presented| Planned::new(group, slug, &target, what, shake(presented));
+    let control = allowed("right-certificate", "handshake with the right certificate", right);
+    let what = "handshake with a certificate made for this run";
+    let minted = allowed("minted-certificate", what, Presented::Minted);
+    let (id, minted_id) = (control.id.clone(), minted.id.clone());
+    cells.extend([control, minted]);
+    for wrong in wrong {
+        // What was made for this run differs in one thing from another one that was.
+        let made =
+            matches!(wrong.presented, Presented::Foreign | Presented::Expired | Presented::NotYetValid);
+        let user = match &wrong.presented {
+            Presented::User(user) => Some(user.to_string()),
+            _ => None,
+        };
+        let cell = Planned::new(group, wrong.slug, &target, wrong.what, shake(wrong.presented))
+            .refused(wrong.refusal, if made { &minted_id } else { &id });
+        cells.push(match user {
+            Some(user) => Planned { id: format!("{}/{user}", cell.id), ..cell },
+            None => cell,
+        });
     }
     let plaintext = Attempt::Plaintext { at: at.clone(), spoken };
     cells.push(
@@ -189,7 +227,6 @@ fn tls_port(
     if listener.bind.ip().is_loopback() {
         cells.push(outside(group, &target, &at, &id));
     }
-    id
 }
 
 fn outside(group: Group, target: &str, at: &Endpoint, control: &str) -> Planned {
@@ -204,26 +241,26 @@ fn broker_listener(cells: &mut Vec<Planned>, plan: &ClusterPlan, node: &NodePlan
     let mut wrong = wrong_certificates(Refusal::Certificate, Refusal::Certificate);
     if plan.nodes_of(NodeRole::Zookeeper).next().is_some() {
         let what = "handshake with a certificate of the control plane";
-        wrong.push(("control-plane-certificate", what, Presented::MetadataClient, Refusal::Certificate));
+        wrong.push(Wrong::new(
+            "control-plane-certificate",
+            what,
+            Presented::MetadataClient,
+            Refusal::Certificate,
+        ));
     }
     tls_port(cells, Group::Transport, (node, listener), right, wrong, false);
     log_ins(cells, plan, user, node, listener);
 }
 
-fn wrong_certificates(
-    missing: Refusal,
-    other: Refusal,
-) -> Vec<(&'static str, &'static str, Presented, Refusal)> {
+fn wrong_certificates(missing: Refusal, other: Refusal) -> Vec<Wrong> {
+    let with = |slug, what: &str, presented, refusal| {
+        Wrong::new(slug, format!("handshake {what}"), presented, refusal)
+    };
     vec![
-        ("no-certificate", "handshake without certificate", Presented::Nothing, missing),
-        ("foreign-certificate", "handshake with a certificate of a foreign CA", Presented::Foreign, other),
-        ("expired-certificate", "handshake with an expired certificate", Presented::Expired, other),
-        (
-            "early-certificate",
-            "handshake with a certificate that is not valid yet",
-            Presented::NotYetValid,
-            other,
-        ),
+        with("no-certificate", "without certificate", Presented::Nothing, missing),
+        with("foreign-certificate", "with a certificate of a foreign CA", Presented::Foreign, other),
+        with("expired-certificate", "with an expired certificate", Presented::Expired, other),
+        with("early-certificate", "with a certificate that is not valid yet", Presented::NotYetValid, other),
     ]
 }
 
@@ -282,11 +319,10 @@ fn zookeeper_listener(
     listener: &ListenerPlan,
 ) {
     let mut wrong = wrong_certificates(Refusal::CertificateAtZooKeeper, Refusal::Certificate);
-    if let Some(user) = anybody(plan) {
-        let what = "handshake with an application's certificate";
-        wrong.push((
+    for user in plan.users.iter().filter(|user| user.certificate.is_some()) {
+        wrong.push(Wrong::new(
             "application-certificate",
-            what,
+            format!("handshake with the certificate of {}", user.name),
             Presented::User(user.name.clone()),
             Refusal::Certificate,
         ));
@@ -332,7 +368,7 @@ fn znodes(cells: &mut Vec<Planned>, plan: &ClusterPlan) {
         let id = control.id.clone();
         cells.push(control);
         let what = "another certificate of the control authority reads it";
-        let stranger = cell("stranger-reads", path, what, Presented::Stranger, ZnodeAct::Read(path.clone()));
+        let stranger = cell("stranger-reads", path, what, Presented::Minted, ZnodeAct::Read(path.clone()));
         cells.push(stranger.refused(Refusal::ZnodeNoAuth, &id));
         let what = "anybody but the brokers has access";
         let acl = cell("acl", path, what, Presented::MetadataClient, ZnodeAct::Acl(path.clone()));
@@ -414,15 +450,38 @@ mod tests {
     }
 
     #[test]
-    fn only_old_topics_of_killed_runs_are_abandoned() {
+    fn what_a_run_made_is_deleted_by_itself_or_once_it_is_old() {
         let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
-        let topic = |age: i64| Names::new(now - time::Duration::seconds(age), &[1, 2, 3, 4]).scratch();
-        assert!(Names::is_abandoned(&topic(ABANDONED + 1), now));
-        assert!(!Names::is_abandoned(&topic(ABANDONED - 1), now));
-        for other in
-            ["verify-", "verify-00000001", "verify-00000001-x", "verify-00000001-0000000g", "caracal.dlq"]
-        {
-            assert!(!Names::is_abandoned(other, now), "{other}");
+        let names = |age: i64, random: u8| Names::new(now - time::Duration::seconds(age), &[random; 4]);
+        let run = names(5, 1);
+        let made = |names: &Names| {
+            let (scratch, application) = (names.scratch(), names.application());
+            [
+                format!("{application}-0011223344556677-caracal.metering.events"),
+                application,
+                format!("schema-registry-{scratch}"),
+                scratch,
+            ]
+        };
+        for name in made(&run).iter().chain(&made(&names(ABANDONED + 1, 2))) {
+            assert!(run.is_doomed(name, now), "{name}");
+        }
+        // Another run that may be still at work, and what only looks like a run's.
+        for name in made(&names(ABANDONED - 1, 2)) {
+            assert!(!run.is_doomed(&name, now), "{name}");
+        }
+        let others = [
+            "verify-",
+            "verify-00000001",
+            "verify-00000001-x",
+            "verify-00000001-0000000g",
+            "verify-00000001-00000001x",
+            "my-verify-00000001-00000001",
+            "caracal.dlq",
+            "caracal-verify",
+        ];
+        for other in others {
+            assert!(!run.is_doomed(other, now), "{other}");
         }
     }
 

@@ -1,7 +1,10 @@
 //! Certificates that nobody should accept, made in memory and never written.
 
+use std::collections::BTreeSet;
+
 use caracal_pki::{
-    CertificateAuthority, DistinguishedName, Issued, KeyAlgorithm, LeafRequest, PkiError, Usage, Validity,
+    CertificateAuthority, DistinguishedName, Issued, KeyAlgorithm, LeafRequest, PkiError, SubjectAltName,
+    Usage, Validity,
 };
 use secrecy::SecretString;
 use time::{Duration, OffsetDateTime};
@@ -26,43 +29,40 @@ pub(super) enum Presented {
     MetadataClient,
     /// A certificate of the port's own authority whose validity has not begun.
     NotYetValid,
+    /// A certificate of the port's own authority, made for this run like the bad ones, and good.
+    Minted,
     /// No certificate.
     Nothing,
     /// A ZooKeeper node's own certificate, by its id.
     Planned(String),
-    /// A certificate of the control authority that is not the brokers'.
-    Stranger,
     /// A user's.
     User(UserName),
 }
 
-/// The certificates made for the probes.
+/// The certificates made for the probes, below the data authority, then below the control authority. They differ
+/// from the good one in one thing each, so that it is what they are refused for: all of an authority have its
+/// nodes' names, which ZooKeeper looks for in the certificates of its peers.
 pub(super) struct Identities {
-    foreign: Issued,
-    stranger: Issued,
-    // Below the data authority, then below the control authority.
+    minted: [Issued; 2],
+    foreign: [Issued; 2],
     expired: [Option<Issued>; 2],
     not_yet_valid: [Issued; 2],
 }
 
 impl Identities {
     /// Makes them; needs the keys of both authorities.
-    pub(super) fn make(access: &Access<'_>, now: OffsetDateTime) -> Result<Self, VerifyError> {
-        let data = authority(access, Ca::Data)?;
-        let control = authority(access, Ca::Control)?;
-        let valid = Validity::days_from(now, 1);
-        let later = Validity { not_before: now + Duration::days(1), not_after: now + Duration::days(2) };
-        let foreign = CertificateAuthority::create(
-            DistinguishedName::common_name("caracal verify: foreign CA"),
-            KeyAlgorithm::EcdsaP256,
-            valid,
-        );
-        let foreign = foreign.map_err(|source| minting("the foreign authority", source))?;
+    pub(super) fn make(
+        access: &Access<'_>,
+        plan: &ClusterPlan,
+        now: OffsetDateTime,
+    ) -> Result<Self, VerifyError> {
+        let [data, control] =
+            [Made::by(access, plan, Ca::Data, now)?, Made::by(access, plan, Ca::Control, now)?];
         Ok(Self {
-            foreign: issue(&foreign, "foreign", valid)?,
-            stranger: issue(&control, "stranger", valid)?,
-            expired: [expired(&data, now)?, expired(&control, now)?],
-            not_yet_valid: [issue(&data, "not yet valid", later)?, issue(&control, "not yet valid", later)?],
+            minted: [data.minted, control.minted],
+            foreign: [data.foreign, control.foreign],
+            expired: [data.expired, control.expired],
+            not_yet_valid: [data.not_yet_valid, control.not_yet_valid],
         })
     }
 
@@ -86,8 +86,8 @@ impl Identities {
                 let Some(certificate) = certificate else { return Ok(None) };
                 return access.tls_trusting(certificate, trusted).map(Some);
             }
-            Presented::Foreign => Some(&self.foreign),
-            Presented::Stranger => Some(&self.stranger),
+            Presented::Foreign => Some(&self.foreign[pair]),
+            Presented::Minted => Some(&self.minted[pair]),
             Presented::Expired => self.expired[pair].as_ref(),
             Presented::NotYetValid => Some(&self.not_yet_valid[pair]),
         };
@@ -108,10 +108,51 @@ fn authority(access: &Access<'_>, ca: Ca) -> Result<CertificateAuthority, Verify
     Ok(found.ok_or_else(missing).map_err(AccessError::from)?)
 }
 
-/// A leaf whose validity ended inside that of its authority; none when the authority is too young for one.
-fn expired(ca: &CertificateAuthority, now: OffsetDateTime) -> Result<Option<Issued>, VerifyError> {
-    let Some(validity) = past(ca.validity().not_before, now) else { return Ok(None) };
-    issue(ca, "expired", validity).map(Some)
+/// What is made below one authority, and in its place.
+struct Made {
+    minted: Issued,
+    foreign: Issued,
+    /// None when the authority is too young for one.
+    expired: Option<Issued>,
+    not_yet_valid: Issued,
+}
+
+impl Made {
+    fn by(access: &Access<'_>, plan: &ClusterPlan, ca: Ca, now: OffsetDateTime) -> Result<Self, VerifyError> {
+        let own = authority(access, ca)?;
+        let names: BTreeSet<&SubjectAltName> = plan
+            .pki
+            .certificates
+            .iter()
+            .filter(|known| known.ca == ca)
+            .flat_map(|known| &known.sans)
+            .collect();
+        let sans: Vec<SubjectAltName> = names.into_iter().cloned().collect();
+        let valid = Validity::days_from(now, 1);
+        let later = Validity { not_before: now + Duration::days(1), not_after: now + Duration::days(2) };
+        let foreign = CertificateAuthority::create(
+            DistinguishedName::common_name("caracal verify: foreign CA"),
+            KeyAlgorithm::EcdsaP256,
+            valid,
+        );
+        let foreign = foreign.map_err(|source| minting("the foreign authority", source))?;
+        let issue = |ca: &CertificateAuthority, name, validity| issue(ca, name, &sans, validity);
+        let expired = past(own.validity().not_before, now);
+        Ok(Self {
+            minted: issue(&own, "minted", within(valid, own.validity()))?,
+            foreign: issue(&foreign, "foreign", valid)?,
+            expired: expired.map(|validity| issue(&own, "expired", validity)).transpose()?,
+            not_yet_valid: issue(&own, "not yet valid", later)?,
+        })
+    }
+}
+
+/// The part of a period that lies in its authority's.
+fn within(period: Validity, authority: Validity) -> Validity {
+    Validity {
+        not_before: period.not_before.max(authority.not_before),
+        not_after: period.not_after.min(authority.not_after),
+    }
 }
 
 /// The last minutes of the authority's past, ending a minute ago, or half-way when it has no whole minute.
@@ -124,10 +165,15 @@ fn past(since: OffsetDateTime, now: OffsetDateTime) -> Option<Validity> {
     Some(Validity { not_before: since, not_after })
 }
 
-fn issue(ca: &CertificateAuthority, name: &str, validity: Validity) -> Result<Issued, VerifyError> {
+fn issue(
+    ca: &CertificateAuthority,
+    name: &str,
+    sans: &[SubjectAltName],
+    validity: Validity,
+) -> Result<Issued, VerifyError> {
     let request = LeafRequest {
         subject: DistinguishedName::common_name(format!("caracal verify: {name}")),
-        sans: Vec::new(),
+        sans: sans.to_vec(),
         usage: Usage::Client,
         // Whatever the cluster's own: an RSA key would cost seconds.
         algorithm: KeyAlgorithm::EcdsaP256,

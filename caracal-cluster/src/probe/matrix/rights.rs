@@ -115,7 +115,11 @@ impl<'a> Matrix<'a> {
                 "writes a record to it and reads it back",
                 Act::RoundTrip { topic: topic.clone() },
             ),
-            ("delete", "deletes it again, and the groups of this run", Act::DropScratch),
+            (
+                "delete",
+                "deletes it again, with the groups that this run and its clients used",
+                Act::DropScratch,
+            ),
         ];
         cells.extend(acts.map(|(slug, what, act)| self.cell(self.admin, slug, topic, what, act)));
     }
@@ -224,13 +228,6 @@ fn registry_group(plan: &ClusterPlan, scratch: &str) -> Option<String> {
             && rule.pattern == PatternKind::Prefixed
     })?;
     Some(format!("{}{scratch}", rule.name))
-}
-
-/// Every group in which a run may commit something.
-pub(super) fn groups(plan: &ClusterPlan, names: &Names) -> Vec<String> {
-    let scratch = names.scratch();
-    let registry = registry_group(plan, &scratch);
-    [names.application(), scratch].into_iter().chain(registry).collect()
 }
 
 /// What [`Act::CompareRules`] says when nothing differs.

@@ -13,7 +13,7 @@ mod registry;
 mod wire;
 
 // The public interface.
-pub use caracal_kafka_contract::{events, profile};
+pub use caracal_kafka_contract::{events, profile, schema};
 pub use connect::{Kafka, Service, librdkafka_version};
 pub use consumer::{ConsumeFrom, Consumer, ConsumerOptions, Group};
 pub use error::{

@@ -11,6 +11,7 @@
 //! | `CARACAL_LIVE_SEED` | the seed of those moments; printed with each test, fixed unless set |
 //! | `CARACAL_LIVE_KEEP` | `1`: clusters of failed tests keep their files (never their processes) |
 
+mod client;
 mod clients;
 mod cluster;
 mod converge;
@@ -40,12 +41,13 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 10] = [
+    let groups: [&[Test]; 11] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
         jdk::TESTS,
         clients::TESTS,
+        client::TESTS,
         scram::TESTS,
         secrets::TESTS,
         // Never get beyond the first steps.

@@ -11,6 +11,7 @@
 //! | `CARACAL_LIVE_SEED` | the seed of those moments; printed with each test, fixed unless set |
 //! | `CARACAL_LIVE_KEEP` | `1`: clusters of failed tests keep their files (never their processes) |
 
+mod client;
 mod clients;
 mod cluster;
 mod converge;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         openssl::TESTS,
         jdk::TESTS,
         clients::TESTS,
+        client::TESTS,
         scram::TESTS,
         secrets::TESTS,
         // Never get beyond the first steps.

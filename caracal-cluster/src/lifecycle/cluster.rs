@@ -169,6 +169,19 @@ impl Cluster {
         Self::for_looking(root, Some(&wanted), None)
     }
 
+    /// A cluster as its last plan tells it, for looking only: its description is no longer taken, its nodes
+    /// may run all the same. None when it was never carried out wholly.
+    pub(crate) fn as_carried_out(root: &StateRoot, name: Option<&ClusterName>) -> Option<Self> {
+        let dir = root.cluster(&wanted_name(name));
+        let record = dir.read_record().ok()??;
+        let plan = last_plan(&dir)?;
+        let text = dir.read_text(&dir.spec()).ok().flatten().unwrap_or_default();
+        let spec = ClusterSpec::parse_unchecked(&text).unwrap_or_default();
+        let spec = ClusterSpec { name: dir.cluster().clone(), ..spec };
+        let cache = Cache::discover().ok()?;
+        Some(Self { dir, spec, record, plan, cache, existed: true, ports_known: true })
+    }
+
     /// The name of a cluster that has been made.
     ///
     /// # Errors

@@ -1,11 +1,14 @@
 //! `up` again: after nothing, after a kill at a random moment, after Ctrl-C, after `down`, after a dead node.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use caracal_cluster::distribution::Cache;
 use caracal_cluster::lifecycle::Cluster;
 use caracal_cluster::lifecycle::engine::Step;
 use caracal_cluster::plan::Role;
+use caracal_cluster::ports;
 use caracal_cluster::registry::Registry;
 use caracal_cluster::wire::{Deadline, records};
 use rustix::process::{Pid, Signal};
@@ -18,6 +21,7 @@ use crate::tools::{self, block};
 
 pub(crate) const TESTS: &[Test] = &[
     ("converge::a_second_up_changes_nothing", a_second_up_changes_nothing),
+    ("converge::lost_leases_move_no_running_node", lost_leases),
     ("converge::ps_tells_the_truth_about_every_node", ps_tells_the_truth),
     ("converge::a_killed_broker_is_named_and_started_again", a_killed_broker),
     ("converge::down_keeps_records_and_schema_ids", down_keeps_the_data),
@@ -43,6 +47,30 @@ fn a_second_up_changes_nothing() -> Result<()> {
     nothing_to_do(cluster)?;
     ensure!(pids(cluster)? == before, "a node was restarted: {before:?} became {:?}", pids(cluster)?);
     Ok(())
+}
+
+/// As after a reboot of a shell that kept leases for its session only, or from cron: none is found.
+fn lost_leases() -> Result<()> {
+    let cluster = cluster::shared()?;
+    let (before, ports_before, id) = (pids(cluster)?, listening(cluster)?, cluster.id()?);
+    let leases = ports::lease_dir(Cache::discover()?.root());
+    let held =
+        || Ok::<_, anyhow::Error>(ports::leases(&leases)?.into_iter().filter(|l| l.owner.cluster_id == id));
+    ensure!(held()?.count() == ports_before.len(), "not every port is leased");
+    ports::release_all(&leases, &id)?;
+    let ps = cluster.run(cluster.command(&product::ps(cluster.name()))?)?.succeeded()?;
+    let shown = ports_before.iter().all(|port| ps.text().contains(&format!(":{port}")));
+    ensure!(shown, "without leases `ps` does not show every port of {ports_before:?}:\n{}", ps.text());
+    nothing_to_do(cluster)?;
+    ensure!(pids(cluster)? == before, "a node was restarted: {before:?} became {:?}", pids(cluster)?);
+    let again: BTreeSet<u16> = held()?.map(|lease| lease.port).collect();
+    ensure!(again == ports_before, "{ports_before:?} were leased, now {again:?} are");
+    Ok(())
+}
+
+fn listening(cluster: &TestCluster) -> Result<BTreeSet<u16>> {
+    let nodes = cluster.resolved()?.plan.nodes;
+    Ok(nodes.iter().flat_map(|node| &node.listeners).map(|listener| listener.bind.port()).collect())
 }
 
 fn ps_tells_the_truth() -> Result<()> {

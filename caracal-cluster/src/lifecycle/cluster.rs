@@ -415,21 +415,21 @@ fn port_map(
     let leases = ports::lease_dir(cache.root());
     let owner = LeaseOwner { cluster_id: record.cluster_id.clone(), state_dir: dir.path() };
     let held = ports::leases(&leases)?;
-    let last = (mode == Ports::Look).then(|| last_plan(dir)).flatten();
+    let last = last_plan(dir);
     let mut map = BTreeMap::new();
     let mut certain = true;
     for (at, key) in (0_u16..).zip(plan::port_keys(spec)) {
         let purpose = format!("{} {}", key.0, key.1);
         let known = held.iter().find(|lease| lease.owner == owner && lease.purpose == purpose);
+        // Without a lease, the port that it had: nodes may run there although the leases were lost.
+        let node = last.as_ref().and_then(|plan| plan.node(key.0.as_str()));
+        let before = node.and_then(|node| node.listener(&key.1)).map(|listener| listener.bind.port());
         let port = match (known, mode) {
             (Some(lease), _) => lease.port,
-            (None, Ports::Lease) => ports::lease(&leases, &owner, &purpose)?.port,
+            (None, Ports::Lease) => ports::lease(&leases, &owner, &purpose, before)?.port,
             (None, Ports::Look) => {
-                certain = false;
-                // The port that it had makes a plan that is only looked at differ where it really does.
-                let node = last.as_ref().and_then(|plan| plan.node(key.0.as_str()));
-                let listener = node.and_then(|node| node.listener(&key.1));
-                listener.map_or(20_000 + at, |listener| listener.bind.port())
+                certain &= before.is_some_and(|port| ports::is_held_by(port, &record.cluster_id));
+                before.unwrap_or(20_000 + at)
             }
         };
         map.insert(key, port);

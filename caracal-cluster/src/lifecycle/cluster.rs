@@ -241,7 +241,7 @@ impl Cluster {
     ) -> Result<Self, ClusterError> {
         let cache = Cache::discover()?;
         let (map, ports_known) = port_map(&spec, &dir, &record, &cache, ports)?;
-        let plan = plan::plan(&spec, &inputs(&spec, &dir, &cache, map))?;
+        let plan = plan::plan(&spec, &inputs(&spec, &dir, &cache, map)?)?;
         Ok(Self { dir, spec, record, plan, cache, existed, ports_known })
     }
 
@@ -387,18 +387,34 @@ fn refuse_kept_data(spec: &ClusterSpec, known: &ClusterRecord) -> Result<(), Clu
     Ok(())
 }
 
-fn inputs(spec: &ClusterSpec, dir: &ClusterDir, cache: &Cache, ports: BTreeMap<PortKey, u16>) -> PlanInputs {
-    let jars = Artifact::kafka(&spec.kafka.version).map_or_else(Vec::new, |kafka| {
-        let home = cache.directory(kafka);
-        kafka.lock().files().iter().map(|file| home.join(file.name()).display().to_string()).collect()
-    });
-    PlanInputs {
-        directory: dir.path().display().to_string(),
+fn inputs(
+    spec: &ClusterSpec,
+    dir: &ClusterDir,
+    cache: &Cache,
+    ports: BTreeMap<PortKey, u16>,
+) -> Result<PlanInputs, PlanError> {
+    let jars = match Artifact::kafka(&spec.kafka.version) {
+        None => Vec::new(),
+        Some(kafka) => {
+            let home = cache.directory(kafka);
+            let files = kafka.lock().files().iter();
+            files.map(|file| utf8(&home.join(file.name()))).collect::<Result<_, _>>()?
+        }
+    };
+    Ok(PlanInputs {
+        directory: utf8(&dir.path())?,
         kafka_jars: jars,
-        registry_home: cache.directory(Artifact::registry()).display().to_string(),
+        registry_home: utf8(&cache.directory(Artifact::registry()))?,
         registry_version: Artifact::registry().version().to_owned(),
         ports,
-    }
+    })
+}
+
+/// A path as configurations name it.
+fn utf8(path: &Path) -> Result<String, PlanError> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| PlanError::PathNotUtf8 { path: path.display().to_string() })
 }
 
 /// A port for every listener, and whether all of them are certain.

@@ -22,10 +22,6 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new() -> Self {
-        Self::new_in("state")
-    }
-
     fn new_in(state: &str) -> Self {
         let temp = TempDir::new().unwrap();
         let spec = ClusterSpec::default();
@@ -244,6 +240,21 @@ fn client_files_are_made_again_only_for_a_reason() {
     files.write().unwrap();
     std::fs::remove_file(folder.join("kcat.conf")).unwrap();
     assert!(files.problem().unwrap().unwrap().contains("kcat.conf of producer is missing"));
+}
+
+#[test]
+fn another_kind_of_key_in_the_plan_is_drift_of_every_certificate_and_of_no_authority() {
+    let mut fixture = Fixture::made();
+    // One certificate: generating RSA keys takes long.
+    fixture.plan.pki.certificates.retain(|certificate| certificate.id == "client.producer");
+    fixture.plan.pki.algorithm = KeyAlgorithm::Rsa2048;
+    let drift = fixture.drift();
+    assert_eq!(drift.len(), 1, "{drift:?}");
+    assert!(drift[0].contains("is ecdsa-p256, planned is rsa-2048"), "{drift:?}");
+    let authority = std::fs::read(fixture.pki("data-ca.pem")).unwrap();
+    fixture.credentials().apply().unwrap();
+    assert!(fixture.credentials().observe().unwrap().is_clean());
+    assert_eq!(std::fs::read(fixture.pki("data-ca.pem")).unwrap(), authority);
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! replaced is set aside, never deleted.
 //!
 //! A certificate is known by its fingerprint in `pki/inventory.json`; one that was changed by hand is
-//! found by it. A certificate authority that was put there by hand, with its key, is taken as it is, and
+//! found by it. A changed `security.key_algorithm` makes every certificate anew, below the authorities as they
+//! are. A certificate authority that was put there by hand, with its key, is taken as it is, and
 //! every certificate below it is issued anew: that is how a team's own authority is brought.
 
 mod clients;
@@ -15,7 +16,8 @@ use std::collections::BTreeMap;
 
 use caracal_pki::inventory::{self, CertificateInfo, Status};
 use caracal_pki::{
-    CertificateAuthority, DistinguishedName, Issued, LeafRequest, PkiError, PrivateKeyPem, Validity, store,
+    CertificateAuthority, DistinguishedName, Issued, KeyAlgorithm, LeafRequest, PkiError, PrivateKeyPem,
+    Validity, store,
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -449,6 +451,12 @@ impl<'a> Credentials<'a> {
         }
         if info.subject != subject(plan).to_string() || info.sans != plan.sans {
             return drift("carries other names than the plan");
+        }
+        // An authority keeps the key that it has: another one would cut off every client, for no gain that
+        // was asked for by a kind of key. Whoever wants that moves the authority away.
+        if info.key_algorithm != Some(self.plan.pki.algorithm) {
+            let is = info.key_algorithm.map_or("of another kind", KeyAlgorithm::as_str);
+            return drift(&format!("has a key that is {is}, planned is {}", self.plan.pki.algorithm));
         }
         Ok(None)
     }

@@ -225,21 +225,27 @@ impl<'a> ClientFiles<'a> {
         p.render(&format!("Java {kind} as {user}")).into_bytes()
     }
 
+    /// librdkafka's own form: everything behind the first `=` is the value as it stands, in UTF-8. It undoes
+    /// no escapes; neither password nor path can hold a line's end.
     fn kcat(&self, password: &SecretString) -> Vec<u8> {
-        let mut p = Properties::new();
-        p.section("Brokers")
-            .set("bootstrap.servers", self.credentials.plan.endpoints.bootstrap.join(","))
-            .set("security.protocol", "SASL_SSL");
-        p.section("Log-in")
-            .set("sasl.mechanism", "SCRAM-SHA-512")
-            .set("sasl.username", &self.user.name)
-            .set("sasl.password", password.expose_secret());
-        p.section("Mutual TLS")
-            .set("ssl.ca.location", self.path("ca.pem"))
-            .set("ssl.certificate.location", self.path("client.pem"))
-            .set("ssl.key.location", self.path("client.key"))
-            .set("ssl.endpoint.identification.algorithm", "https");
-        p.render(&format!("kcat and every other librdkafka client as {}", self.user.name)).into_bytes()
+        let user = &self.user.name;
+        let lines = [
+            format!("# kcat and every other librdkafka client as {user}"),
+            "# Generated from the cluster's plan; changes made here are overwritten.".to_owned(),
+            "\n# Brokers".to_owned(),
+            format!("bootstrap.servers={}", self.credentials.plan.endpoints.bootstrap.join(",")),
+            "security.protocol=SASL_SSL".to_owned(),
+            "\n# Log-in".to_owned(),
+            "sasl.mechanism=SCRAM-SHA-512".to_owned(),
+            format!("sasl.username={user}"),
+            format!("sasl.password={}", password.expose_secret()),
+            "\n# Mutual TLS".to_owned(),
+            format!("ssl.ca.location={}", self.path("ca.pem")),
+            format!("ssl.certificate.location={}", self.path("client.pem")),
+            format!("ssl.key.location={}", self.path("client.key")),
+            "ssl.endpoint.identification.algorithm=https\n".to_owned(),
+        ];
+        lines.join("\n").into_bytes()
     }
 
     /// The variables that the contract documents; secrets by file only.

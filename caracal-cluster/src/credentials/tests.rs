@@ -22,10 +22,10 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new() -> Self {
+    fn new_in(state: &str) -> Self {
         let temp = TempDir::new().unwrap();
         let spec = ClusterSpec::default();
-        let dir = StateRoot::at(&temp.path().join("state")).unwrap().cluster(&spec.name);
+        let dir = StateRoot::at(&temp.path().join(state)).unwrap().cluster(&spec.name);
         dir.create().unwrap();
         let plan = plan::plan(&spec, &plan::tests::golden_inputs(&spec)).unwrap();
         Self { _temp: temp, dir, plan, now: OffsetDateTime::now_utc() }
@@ -36,7 +36,11 @@ impl Fixture {
     }
 
     fn made() -> Self {
-        let fixture = Self::new();
+        Self::made_in("state")
+    }
+
+    fn made_in(state: &str) -> Self {
+        let fixture = Self::new_in(state);
         fixture.credentials().apply().unwrap();
         fixture
     }
@@ -236,6 +240,43 @@ fn client_files_are_made_again_only_for_a_reason() {
     files.write().unwrap();
     std::fs::remove_file(folder.join("kcat.conf")).unwrap();
     assert!(files.problem().unwrap().unwrap().contains("kcat.conf of producer is missing"));
+}
+
+#[test]
+fn another_kind_of_key_in_the_plan_is_drift_of_every_certificate_and_of_no_authority() {
+    let mut fixture = Fixture::made();
+    // One certificate: generating RSA keys takes long.
+    fixture.plan.pki.certificates.retain(|certificate| certificate.id == "client.producer");
+    fixture.plan.pki.algorithm = KeyAlgorithm::Rsa2048;
+    let drift = fixture.drift();
+    assert_eq!(drift.len(), 1, "{drift:?}");
+    assert!(drift[0].contains("is ecdsa-p256, planned is rsa-2048"), "{drift:?}");
+    let authority = std::fs::read(fixture.pki("data-ca.pem")).unwrap();
+    fixture.credentials().apply().unwrap();
+    assert!(fixture.credentials().observe().unwrap().is_clean());
+    assert_eq!(std::fs::read(fixture.pki("data-ca.pem")).unwrap(), authority);
+}
+
+#[test]
+fn java_reads_latin_1_and_librdkafka_reads_the_value_as_it_stands() {
+    let fixture = Fixture::made_in("a b#ü");
+    let credentials = fixture.credentials();
+    let user = fixture.plan.user("producer").unwrap();
+    store::write_private(&fixture.dir.password(&user.name), b"!a=b#c:d%e'f/g-h").unwrap();
+    ClientFiles::new(&credentials, user).unwrap().write().unwrap();
+    let folder = fixture.dir.client(&user.name);
+    let read =
+        |file: &str| String::from_utf8(store::read_private(&folder.join(file)).unwrap().to_vec()).unwrap();
+    for file in ["client.properties", "producer.properties", "consumer.properties"] {
+        assert!(read(file).is_ascii(), "{file}");
+        let entries = crate::properties::parse(&read(file));
+        let found = entries.iter().find(|(key, _)| key == "ssl.keystore.location").unwrap();
+        assert_eq!(Path::new(&found.1), folder.join("keystore.p12"));
+    }
+    let kcat = read("kcat.conf");
+    let value = |key: &str| kcat.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap();
+    assert_eq!(value("sasl.password"), "!a=b#c:d%e'f/g-h");
+    assert_eq!(Path::new(value("ssl.key.location")), folder.join("client.key"));
 }
 
 #[test]

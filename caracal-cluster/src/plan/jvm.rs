@@ -1,6 +1,9 @@
 //! A node's Java argument file (`java @node.args`) and log configuration.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::names::NodeName;
+use crate::properties::escape_value;
 
 /// System property that marks a node's process with its cluster's identity.
 pub const CLUSTER_ID_PROPERTY: &str = "caracal.cluster.id";
@@ -95,8 +98,17 @@ fn class_path_argument(jars: &[String]) -> String {
     format!("\"{}\"", jars.join(":\\\n"))
 }
 
+/// What stands for itself in the path of a URI (RFC 3986, section 2.3), and the slash between its parts.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// An absolute path as a URI, for what Java parses as one: a `#`, a space or a `%` would end or spoil it.
+pub(super) fn file_uri(path: &str) -> String {
+    format!("file://{}", utf8_percent_encode(path, ENCODED))
+}
+
 /// Log configuration of a node that logs by reload4j: one rotated file, 5 x 20 MiB.
 pub(super) fn log4j(log: &str, quiet: &[(&str, &str)]) -> String {
+    let log = escape_value(log);
     let mut text = format!(
         "# Generated from the cluster's plan; changes made here are overwritten.\n\
          log4j.rootLogger=INFO, file\n\
@@ -118,6 +130,7 @@ pub(super) fn log4j(log: &str, quiet: &[(&str, &str)]) -> String {
 /// At `INFO` every refusal is written, with principal, operation, resource and address; at `DEBUG` also every
 /// request that was allowed, which on a busy broker is thousands a second.
 pub(super) fn audit_log4j(log: &str) -> String {
+    let log = escape_value(log);
     format!(
         "log4j.logger.kafka.authorizer.logger=INFO, audit\n\
          log4j.additivity.kafka.authorizer.logger=false\n\
@@ -128,4 +141,20 @@ pub(super) fn audit_log4j(log: &str) -> String {
          log4j.appender.audit.layout=org.apache.log4j.PatternLayout\n\
          log4j.appender.audit.layout.ConversionPattern=[%d{{ISO8601}}] %p %m (%c)%n\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_as_a_uri_is_percent_encoded_utf_8() {
+        assert_eq!(file_uri("/state/clusters/my-1_a.b~"), "file:///state/clusters/my-1_a.b~");
+        assert_eq!(file_uri("/a b#ü/?%[]"), "file:///a%20b%23%C3%BC/%3F%25%5B%5D");
+    }
+
+    #[test]
+    fn the_logs_path_is_written_as_log4j_reads_it() {
+        assert!(log4j("/a b#ü/server.log", &[]).contains("File=/a b#\\u00fc/server.log\n"));
+    }
 }

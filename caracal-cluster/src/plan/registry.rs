@@ -2,7 +2,7 @@
 
 use caracal_kafka_contract::events::EventType;
 
-use super::jvm::{Jvm, Main, Tuning, argument_file};
+use super::jvm::{Jvm, Main, Tuning, argument_file, file_uri};
 use super::model::{Ca, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan, SubjectPlan, TopicPlan};
 use super::{Context, FilePlan, advertised, pki, registry_topic};
 use crate::properties::Properties;
@@ -59,7 +59,10 @@ pub(super) fn node(context: &Context<'_>) -> NodePlan {
         heap_mib: context.spec.registry.heap_mib,
         tuning: Tuning::Start,
         temporary: path("run/tmp"),
-        system_properties: vec![("smallrye.config.locations", path("secrets/application.properties"))],
+        system_properties: vec![(
+            "smallrye.config.locations",
+            file_uri(&path("secrets/application.properties")),
+        )],
         main: Main::Jar { path: format!("{}/quarkus-run.jar", context.inputs.registry_home) },
     };
     let secret = |path: &str, content| SecretFilePlan { path: path.to_owned(), content };

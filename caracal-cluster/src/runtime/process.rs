@@ -44,7 +44,10 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// What the environment of a node is made of; everything else stays here. Kafka's scripts, the JVM and
 /// the registry read variables of any name, and a node must not depend on the shell it was started from.
-const KEPT_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+const KEPT_VARIABLES: [&str; 3] = ["PATH", "HOME", "TZ"];
+
+/// The locale of every node: by it a JVM decodes its arguments and encodes the names of files.
+const LOCALE: (&str, &str) = ("LC_ALL", "C.UTF-8");
 
 /// Which node, and where its record lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -441,6 +444,7 @@ fn command(spec: &ProcessSpec) -> std::process::Command {
     command.args(marks(&spec.target.cluster_id, &spec.target.node)).args(&spec.args);
     command.current_dir(&spec.working_dir).stdin(Stdio::null()).process_group(0);
     command.env_clear().envs(KEPT_VARIABLES.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+    command.env(LOCALE.0, LOCALE.1);
     if env::var_os("PATH").is_none() {
         command.env("PATH", OsStr::new("/usr/bin:/bin"));
     }

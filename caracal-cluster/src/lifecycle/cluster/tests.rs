@@ -52,3 +52,12 @@ fn a_newer_versions_directory_is_refused_by_its_number_not_by_a_key_of_its_descr
         assert!(error.contains("newer version") && !error.contains("unknown field"), "{error}");
     }
 }
+
+#[test]
+fn a_path_that_is_no_text_is_refused_before_anything_is_made() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let temp = TempDir::new().unwrap();
+    let root = StateRoot::at(&temp.path().join(std::ffi::OsStr::from_bytes(b"a\xff"))).unwrap();
+    let error = Cluster::for_looking(&root, None, None).unwrap_err().to_string();
+    assert!(error.contains("is not UTF-8") && error.contains("CARACAL_STATE_DIR"), "{error}");
+}

@@ -191,13 +191,15 @@ async fn only_whole_marks_count() {
 #[tokio::test]
 async fn the_environment_is_minimal_and_the_group_its_own() {
     let scene = Scene::new();
-    let script = format!("env | cut -d= -f1 | sort | tr '\\n' ' '; ps -o pgid= -p $$ || echo; {WAITS}");
+    let script =
+        format!("echo $LC_ALL; env | cut -d= -f1 | sort | tr '\\n' ' '; ps -o pgid= -p $$ || echo; {WAITS}");
     let identity = start(&scene.spec("n1", &script)).unwrap();
     scene.until_logged("n1", "ready").await;
     let log = scene.log("n1");
-    // The shell adds the last three by itself.
-    let allowed = [&KEPT_VARIABLES[..], &["PWD", "SHLVL", "_", "OLDPWD"]].concat();
+    // The shell adds the last four by itself.
+    let allowed = [&KEPT_VARIABLES[..], &["LC_ALL", "PWD", "SHLVL", "_", "OLDPWD"]].concat();
     let (_, own) = log.split_once('\n').unwrap();
+    let own = own.strip_prefix("C.UTF-8\n").unwrap();
     let names = own.split_whitespace().take_while(|word| word.parse::<u32>().is_err() && *word != "ready");
     for name in names {
         assert!(allowed.contains(&name), "{name} in {log}");

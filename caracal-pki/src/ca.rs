@@ -30,6 +30,17 @@ pub struct CertificateAuthority {
 impl CertificateAuthority {
     /// Makes a new self-signed CA that may sign leaves but no further CAs.
     ///
+    /// ```
+    /// use caracal_pki::{CertificateAuthority, DistinguishedName, KeyAlgorithm, Validity, inventory};
+    ///
+    /// # let now = time::macros::datetime!(2026-11-22 12:00 UTC);
+    /// let name = DistinguishedName::common_name("caracal data CA").with_organization("Caracal");
+    /// let ca = CertificateAuthority::create(name, KeyAlgorithm::EcdsaP256, Validity::days_from(now, 365))?;
+    /// assert_eq!(ca.subject(), "CN=caracal data CA,O=Caracal");
+    /// assert!(inventory::inspect_pem(ca.certificate_pem())?[0].is_ca);
+    /// # Ok::<(), caracal_pki::PkiError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`PkiError::InvalidName`], [`PkiError::InvalidValidity`], [`PkiError::KeyGeneration`].
     pub fn create(
@@ -53,6 +64,26 @@ impl CertificateAuthority {
     /// Takes a CA that exists: its certificate, followed by those above it if it is an intermediate, and
     /// its key. An expired one is accepted, since [`inventory`](crate::inventory) reports that and renewal
     /// needs it; what it issues must end within its validity all the same.
+    ///
+    /// ```
+    /// use caracal_pki::{CertificateAuthority, PkiError, PrivateKeyPem};
+    /// # use caracal_pki::{DistinguishedName, KeyAlgorithm, Validity};
+    ///
+    /// # let validity = Validity::days_from(time::macros::datetime!(2026-11-22 12:00 UTC), 365);
+    /// # let make = |name| {
+    /// #     let name = DistinguishedName::common_name(name);
+    /// #     CertificateAuthority::create(name, KeyAlgorithm::EcdsaP256, validity)
+    /// # };
+    /// # let (own, other) = (make("own CA")?, make("other CA")?);
+    /// # let (certificate_text, key_text) = (own.certificate_pem(), own.key_pem().expose_pem());
+    /// let key = PrivateKeyPem::parse(key_text)?;
+    /// let ca = CertificateAuthority::from_pem(certificate_text, &key)?;
+    /// assert_eq!(ca.subject(), "CN=own CA");
+    ///
+    /// let refused = CertificateAuthority::from_pem(certificate_text, other.key_pem());
+    /// assert!(matches!(refused, Err(PkiError::KeyMismatch { .. })));
+    /// # Ok::<(), PkiError>(())
+    /// ```
     ///
     /// # Errors
     /// [`PkiError::NotACa`] when the certificate is not that of a CA, may not sign certificates, or has a
@@ -124,6 +155,28 @@ impl CertificateAuthority {
     /// Subject, public key and alternative names are the request's; usage and validity are the caller's,
     /// whatever the request asks for. Look at the names with [`CertificateRequest`](crate::CertificateRequest)
     /// or `openssl req -text` before signing.
+    ///
+    /// ```
+    /// use caracal_pki::{CertificateAuthority, Usage, Validity, inventory};
+    /// # use caracal_pki::{CertificateRequest, DistinguishedName, KeyAlgorithm, LeafRequest};
+    ///
+    /// # let now = time::macros::datetime!(2026-11-22 12:00 UTC);
+    /// # let name = DistinguishedName::common_name("caracal data CA");
+    /// # let ca = CertificateAuthority::create(name, KeyAlgorithm::EcdsaP256, Validity::days_from(now, 365))?;
+    /// # let request = CertificateRequest::generate(&LeafRequest {
+    /// #     subject: DistinguishedName::common_name("a service"),
+    /// #     sans: Vec::new(),
+    /// #     usage: Usage::Client,
+    /// #     algorithm: KeyAlgorithm::EcdsaP256,
+    /// #     validity: Validity::days_from(now, 90),
+    /// # })?;
+    /// # let csr_text = request.csr_pem();
+    /// let chain = ca.sign_request(csr_text, Usage::Client, Validity::days_from(now, 90))?;
+    /// let leaf = &inventory::inspect_pem(&chain)?[0];
+    /// assert_eq!(leaf.subject, "CN=a service");
+    /// assert_eq!(leaf.usages, ["digitalSignature", "clientAuth"]);
+    /// # Ok::<(), caracal_pki::PkiError>(())
+    /// ```
     ///
     /// # Errors
     /// [`PkiError::RefusedRequest`] when its signature is wrong, when it asks to be a CA or has extensions,

@@ -14,6 +14,36 @@ use crate::{Issued, LeafRequest, PkiError, PrivateKeyPem, SubjectAltName, Usage,
 ///
 /// Keep both texts, the key private, until the outside CA answers; [`CertificateRequest::from_pem`] puts
 /// them together again and [`CertificateRequest::accept`] checks the answer.
+///
+/// ```
+/// use caracal_pki::{
+///     CertificateAuthority, CertificateRequest, DistinguishedName, KeyAlgorithm, LeafRequest, Usage, Validity,
+/// };
+///
+/// # let now = time::macros::datetime!(2026-11-22 12:00 UTC);
+/// # let name = DistinguishedName::common_name("outside CA");
+/// # let outside = CertificateAuthority::create(name, KeyAlgorithm::EcdsaP256, Validity::days_from(now, 365))?;
+/// let request = CertificateRequest::generate(&LeafRequest {
+///     subject: DistinguishedName::common_name("caracal-kafka-1"),
+///     sans: vec!["kafka-1.example".parse()?],
+///     usage: Usage::ServerAndClient,
+///     algorithm: KeyAlgorithm::EcdsaP256,
+///     validity: Validity::days_from(now, 90),
+/// })?;
+/// let (to_send, to_keep) = (request.csr_pem(), request.key_pem());
+///
+/// // The outside CA signs; here a value of ours plays it.
+/// let answer = outside.sign_request(to_send, Usage::ServerAndClient, Validity::days_from(now, 90))?;
+///
+/// // Days later, from the texts that were kept.
+/// let request = CertificateRequest::from_pem(to_send, to_keep)?;
+/// let issued = request.accept(&answer, outside.certificate_pem())?;
+/// assert_eq!(issued.key_pem().expose_pem(), to_keep.expose_pem());
+///
+/// // A certificate that is somebody else's is refused.
+/// assert!(request.accept(outside.certificate_pem(), outside.certificate_pem()).is_err());
+/// # Ok::<(), caracal_pki::PkiError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct CertificateRequest {
     csr_pem: String,

@@ -110,7 +110,7 @@ fn scalar(key: &PrivateKeyPem) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_damaged_certificate_is_read_without_panic(damages in damages()) {

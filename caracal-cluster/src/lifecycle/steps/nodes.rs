@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use tokio::sync::Mutex;
 
+use super::registry;
 use super::restart::{self, Restart};
 use crate::credentials::NodeFiles;
 use crate::lifecycle::ClusterWorld;
@@ -149,6 +150,7 @@ fn start_missing(world: &ClusterWorld, role: NodeRole) -> Result<usize, StepErro
 
 fn start(world: &ClusterWorld, node: &NodePlan) -> Result<(), StepError> {
     remember(world, node)?;
+    registry::forget_proof(world, node)?;
     Ok(world.runtime.start(node)?)
 }
 

@@ -6,6 +6,7 @@ use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::nodes::{self, await_node};
+use crate::dir::DirError;
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Applied, Observed};
 use crate::lifecycle::error::{StepError, chain};
@@ -119,6 +120,17 @@ fn registry_node(world: &ClusterWorld) -> Option<&NodePlan> {
 
 fn proved_path(world: &ClusterWorld, node: &NodePlan) -> std::path::PathBuf {
     world.cluster.dir.node(&node.name).join("run/ready.json")
+}
+
+/// Forgets that a node was proved ready, before it is started: its new process may get the old one's pid.
+pub(super) fn forget_proof(world: &ClusterWorld, node: &NodePlan) -> Result<(), DirError> {
+    let path = proved_path(world, node);
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(DirError::Io { action: "removing", path: path.display().to_string(), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn wanted_compatibility(world: &ClusterWorld) -> String {

@@ -98,6 +98,7 @@ impl NativeRuntime {
             args: vec![format!("@{}", home.join("config/node.args").display()).into()],
             working_dir: home,
             log: self.dir.node_console(&node.name),
+            own_log: Some(self.dir.node_log(&node.name)),
         };
         match process::start(&spec) {
             // Somebody was faster, or an earlier run was killed between looking and starting: it runs.

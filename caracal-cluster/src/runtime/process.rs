@@ -82,6 +82,9 @@ pub struct ProcessSpec {
     pub working_dir: PathBuf,
     /// Where its output goes: appended, private.
     pub log: PathBuf,
+    /// A log that the node itself writes, where it has one: what earlier runs left in it is divided from
+    /// this run's.
+    pub own_log: Option<PathBuf>,
 }
 
 /// Who a process is: enough to know it again, also after its pid was given to another one.
@@ -259,6 +262,9 @@ pub fn start(spec: &ProcessSpec) -> Result<Identity, StartError> {
     fs::read_dir(&spec.working_dir).map_err(file(&spec.working_dir))?;
     let mut output = log::open(&spec.log).map_err(file(&spec.log))?;
     log::begin(&mut output).map_err(file(&spec.log))?;
+    if let Some(own) = spec.own_log.as_deref().filter(|own| own.exists()) {
+        log::open(own).and_then(|mut own| log::begin(&mut own)).map_err(file(own))?;
+    }
     let errors = output.try_clone().map_err(file(&spec.log))?;
     let refused = |source| StartError::Spawn { node: node.clone(), program: spec.program.clone(), source };
     let mut child = command(spec).stdout(output).stderr(errors).spawn().map_err(refused)?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use tokio::sync::Mutex;
 
+use super::registry;
 use super::restart::{self, Restart};
 use super::session;
 use crate::credentials::NodeFiles;
@@ -151,6 +152,7 @@ async fn start_missing(world: &ClusterWorld, role: NodeRole) -> Result<usize, St
 async fn start(world: &ClusterWorld, node: &NodePlan) -> Result<(), StepError> {
     session::former_run_is_forgotten(world, node).await?;
     remember(world, node)?;
+    registry::forget_proof(world, node)?;
     Ok(world.runtime.start(node)?)
 }
 

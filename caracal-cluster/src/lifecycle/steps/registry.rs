@@ -6,6 +6,7 @@ use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::nodes::{self, await_node};
+use crate::dir::DirError;
 use crate::lifecycle::engine::{Applied, Observed};
 use crate::lifecycle::error::{StepError, chain};
 use crate::lifecycle::{Cluster, ClusterWorld};
@@ -128,6 +129,17 @@ fn proved(cluster: &Cluster, node: &NodePlan) -> Result<Option<Proved>, StepErro
 
 fn proved_path(cluster: &Cluster, node: &NodePlan) -> std::path::PathBuf {
     cluster.dir.node(&node.name).join("run/ready.json")
+}
+
+/// Forgets that a node was proved ready, before it is started: its new process may get the old one's pid.
+pub(super) fn forget_proof(world: &ClusterWorld, node: &NodePlan) -> Result<(), DirError> {
+    let path = proved_path(&world.cluster, node);
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(DirError::Io { action: "removing", path: path.display().to_string(), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn wanted_compatibility(world: &ClusterWorld) -> String {

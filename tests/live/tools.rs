@@ -31,6 +31,7 @@ pub(crate) fn tell(line: &str) {
 const PACKAGES: &[(&str, &str)] = &[
     ("java", "a JDK 21 or newer (`apt-get install openjdk-21-jdk-headless`)"),
     ("keytool", "a JDK 21 or newer (`apt-get install openjdk-21-jdk-headless`)"),
+    ("curl", "curl (`apt-get install curl`)"),
     ("kcat", "kcat (`apt-get install kcat`)"),
     ("mvn", "Maven (`apt-get install maven`)"),
     ("openssl", "OpenSSL 3 (`apt-get install openssl`)"),

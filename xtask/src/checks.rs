@@ -45,11 +45,18 @@ struct Step {
     command: Command,
     /// What follows makes no sense when it fails.
     decisive: bool,
+    /// It runs tests, at least one.
+    tests: bool,
 }
 
 impl Step {
     fn new(name: &'static str, command: Command) -> Self {
-        Self { name, command, decisive: false }
+        Self { name, command, decisive: false, tests: false }
+    }
+
+    /// A step that runs tests: none that matched is none that passed.
+    fn of_tests(name: &'static str, command: Command) -> Self {
+        Self { tests: true, ..Self::new(name, command) }
     }
 
     fn decisive(self) -> Self {
@@ -92,7 +99,7 @@ pub(crate) fn ci() -> Result<bool> {
 /// # Errors
 /// When cargo cannot be started.
 pub(crate) fn tidy() -> Result<bool> {
-    run(vec![Step::new("tidy", cargo(&["test", "--locked", "-p", "xtask", "--test", "tidy"])?)])
+    run(vec![Step::of_tests("tidy", cargo(&["test", "--locked", "-p", "xtask", "--test", "tidy"])?)])
 }
 
 /// Compares the golden files, or writes them. Returns whether they fit.
@@ -104,7 +111,7 @@ pub(crate) fn golden(arguments: &GoldenArguments) -> Result<bool> {
     if arguments.bless {
         command.env("CARACAL_BLESS", "1");
     }
-    run(vec![Step::new("golden files", command)])
+    run(vec![Step::of_tests("golden files", command)])
 }
 
 fn test_steps(arguments: &TestArguments) -> Result<Vec<Step>> {
@@ -117,7 +124,7 @@ fn test_steps(arguments: &TestArguments) -> Result<Vec<Step>> {
         prerequisites::check(LIVE)?;
         let mut live = cargo(&LIVE_TESTS)?;
         live.arg("--").args(&arguments.filter);
-        steps.push(Step::new("live suite", live));
+        steps.push(Step::of_tests("live suite", live));
     }
     Ok(steps)
 }
@@ -126,7 +133,7 @@ fn unit_steps(filter: Option<&str>) -> Result<Vec<Step>> {
     let mut tests = cargo(&TESTS)?;
     if let Some(filter) = filter {
         tests.args(["--", filter]);
-        return Ok(vec![Step::new("unit tests, golden files, rules", tests)]);
+        return Ok(vec![Step::of_tests("unit tests, golden files, rules", tests)]);
     }
     let mut build = cargo(&TESTS)?;
     build.arg("--no-run");
@@ -139,7 +146,7 @@ fn unit_steps(filter: Option<&str>) -> Result<Vec<Step>> {
         Step::new("format", cargo(&["fmt", "--all", "--", "--check"])?),
         Step::new("lints", clippy),
         Step::new("build", build).decisive(),
-        Step::new("unit tests, golden files, rules", tests),
+        Step::of_tests("unit tests, golden files, rules", tests),
         Step::new("documentation", docs),
     ];
     if shell::which("cargo-deny").is_some() {
@@ -168,7 +175,7 @@ fn run(steps: Vec<Step>) -> Result<bool> {
         println!("\n── {} ──", step.name);
         let started = Instant::now();
         let ended = shell::shown(step.command)?;
-        let tally = judge(step.name, &ended);
+        let tally = judge(step.name, step.tests, &ended);
         lines.push(line(step.name, started.elapsed(), &tally));
         let failed = tally.failed > 0;
         total.add(tally);
@@ -187,12 +194,16 @@ fn run(steps: Vec<Step>) -> Result<bool> {
 }
 
 /// What a step says: its tests, or, for one without tests, that it passed or failed.
-fn judge(name: &str, ended: &Ended) -> Tally {
+fn judge(name: &str, tests: bool, ended: &Ended) -> Tally {
     let mut tally = Tally::of(&ended.stdout);
     let dirty = name.ends_with("are committed") && !ended.stdout.trim().is_empty();
     if (!ended.success || dirty) && tally.failed == 0 {
         tally.failed = 1;
         tally.failures.push(format!("{name} (see its output above)"));
+    }
+    if tests && tally.passed == 0 && tally.failed == 0 {
+        tally.failed = 1;
+        tally.failures.push(format!("{name}: no test matches, so nothing was tried"));
     }
     tally
 }
@@ -203,4 +214,33 @@ fn line(name: &str, took: Duration, tally: &Tally) -> String {
         if tests { format!(": {} passed, {} failed", tally.passed, tally.failed) } else { String::new() };
     let mark = if tally.failed == 0 { "ok    " } else { "FAILED" };
     format!("  {mark} {:>7.1} s  {name}{counts}", took.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(tests: bool, success: bool, stdout: &str) -> (u64, u64, String) {
+        let tally = judge("step", tests, &Ended { success, stdout: stdout.to_owned() });
+        (tally.passed, tally.failed, tally.failures.join("; "))
+    }
+
+    #[test]
+    fn a_filter_that_matches_no_test_is_a_failure() {
+        let none = "running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 9 filtered out\n";
+        let one = "test a ... ok\n\ntest result: ok. 1 passed; 0 failed; 0 ignored\n";
+        let none_matches = "step: no test matches, so nothing was tried";
+        assert_eq!(judged(true, true, none), (0, 1, none_matches.to_owned()));
+        assert_eq!(judged(true, true, &none.repeat(3)), (0, 1, none_matches.to_owned()));
+        assert_eq!(judged(true, true, &[none, one].concat()), (1, 0, String::new()));
+    }
+
+    #[test]
+    fn a_step_that_fails_without_a_failed_test_is_one_failure() {
+        let failed = (0, 1, "step (see its output above)".to_owned());
+        for tests in [false, true] {
+            assert_eq!(judged(tests, false, "error: could not compile"), failed);
+        }
+        assert_eq!(judged(false, true, ""), (0, 0, String::new()));
+    }
 }

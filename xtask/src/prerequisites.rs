@@ -14,12 +14,16 @@ const fn needs(program: &'static str, needed_for: &'static str, package: &'stati
     Prerequisite { program, needed_for, package }
 }
 
-/// What every test run needs.
-pub(crate) const UNIT: &[Prerequisite] = &[
+/// What the build of every test run needs: each compiles the whole workspace.
+pub(crate) const BUILD: &[Prerequisite] = &[
     needs("cc", "ring and librdkafka are partly C", "gcc libc6-dev"),
     needs("c++", "librdkafka is partly C++", "g++"),
     needs("make", "librdkafka's build", "make"),
     needs("perl", "librdkafka's OpenSSL is built from its sources", "perl"),
+];
+
+/// What the unit tests need besides.
+pub(crate) const UNIT: &[Prerequisite] = &[
     needs("openssl", "a judge of certificates", "openssl"),
     needs("java", "a judge of certificates and passwords", "default-jdk-headless"),
     needs("javac", "a judge of certificates and passwords", "default-jdk-headless"),
@@ -32,6 +36,7 @@ pub(crate) const LIVE: &[Prerequisite] = &[
     needs("java", "the nodes and the JDK as a judge", "default-jdk-headless"),
     needs("keytool", "the JDK as a judge", "default-jdk-headless"),
     needs("mvn", "Kafka, ZooKeeper and the registry are fetched by it", "maven"),
+    needs("curl", "the registry as the guide's readers ask it", "curl"),
     needs("kcat", "a client that is neither Java nor Rust", "kcat"),
     needs("openssl", "a judge of every listener", "openssl"),
     needs(
@@ -60,12 +65,12 @@ pub(crate) fn missing(wanted: &[Prerequisite], has: impl Fn(&str) -> bool) -> Op
     ))
 }
 
-/// Fails when something is missing on this machine.
+/// Fails when this machine lacks something for the build or for these tests.
 ///
 /// # Errors
 /// What is missing and how to get it.
 pub(crate) fn check(wanted: &[Prerequisite]) -> anyhow::Result<()> {
-    match missing(wanted, |program| which(program).is_some()) {
+    match missing(&[BUILD, wanted].concat(), |program| which(program).is_some()) {
         None => Ok(()),
         Some(text) => Err(anyhow::anyhow!(text)),
     }
@@ -81,5 +86,8 @@ mod tests {
         assert!(text.contains("- javac: ") && text.contains("- keytool: "), "{text}");
         assert!(text.ends_with("apt-get install default-jdk-headless"), "{text}");
         assert_eq!(missing(LIVE, |_| true), None);
+        // librdkafka is built for either suite.
+        let text = missing(&[BUILD, LIVE].concat(), |program| program != "perl").unwrap();
+        assert!(text.ends_with("apt-get install perl"), "{text}");
     }
 }

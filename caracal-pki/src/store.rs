@@ -2,9 +2,8 @@
 //!
 //! A file has its final mode from the moment it exists, appears under its name only when whole (written
 //! beside it, then renamed), and replaces what was there; a symbolic link of that name is replaced, never
-//! followed. A private file and its name are on the disk when the call returns, since the key of a CA or of
-//! a request that is under way cannot be made again. A public file is not synced: it can, and after a power
-//! cut a torn one is found by its reader.
+//! followed. Nothing is synced to the disk: these files can be made again, and after a power cut a torn
+//! one is found by its reader.
 //!
 //! ```
 //! use caracal_pki::store;
@@ -112,27 +111,21 @@ pub fn create_private_dir(path: &Path) -> Result<(), StoreError> {
     check_private(path, &metadata, 0o700)
 }
 
-/// Writes a file that only its owner can read (mode 0600 from creation), atomically, and syncs it to the disk.
+/// Writes a file that only its owner can read (mode 0600 from creation), atomically.
 ///
 /// # Errors
-/// [`StoreError::Io`], [`StoreError::WrongKind`] when a directory has that name. What was there stays, unless
-/// the error is that the directory cannot be synced: then the new file is there, but a power cut may undo it.
+/// [`StoreError::Io`], [`StoreError::WrongKind`] when a directory has that name. What was there stays.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    write(path, bytes, 0o600, File::sync_all)?;
-    let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // The rename is an entry of the directory, which is synced by itself.
-    File::open(directory)
-        .and_then(|opened| opened.sync_all())
-        .map_err(|error| io_error("sync directory", directory, error))
+    write(path, bytes, 0o600)
 }
 
 /// Writes a file that everybody can read (mode 0644 whatever the umask), atomically. For certificates and
 /// configuration, never for keys and passwords.
 ///
 /// # Errors
-/// [`StoreError::Io`], [`StoreError::WrongKind`] when a directory has that name. What was there stays.
+/// As [`write_private`].
 pub fn write_public(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    write(path, bytes, 0o644, |_| Ok(()))
+    write(path, bytes, 0o644)
 }
 
 /// Reads a file that must be the owner's and closed to others. The content is zeroed on drop.
@@ -158,12 +151,7 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     Ok(content)
 }
 
-fn write(
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-    settle: impl FnOnce(&File) -> io::Result<()>,
-) -> Result<(), StoreError> {
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
     if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
         return Err(StoreError::WrongKind { path: path.to_owned(), wanted: "regular file" });
     }
@@ -172,9 +160,7 @@ fn write(
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(&temporary, flags, Mode::from_raw_mode(mode))
         .map_err(|error| failed(error.into()))?;
-    let mut file = File::from(file);
-    let result =
-        fill(&mut file, bytes, mode).and_then(|()| settle(&file)).and_then(|()| fs::rename(&temporary, path));
+    let result = fill(File::from(file), bytes, mode).and_then(|()| fs::rename(&temporary, path));
     result.map_err(|error| {
         // Best effort: the first error is the one that matters.
         let _ = fs::remove_file(&temporary);
@@ -182,7 +168,7 @@ fn write(
     })
 }
 
-fn fill(file: &mut File, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn fill(mut file: File, bytes: &[u8], mode: u32) -> io::Result<()> {
     // The umask has taken bits away at most; this gives them back.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(bytes)

@@ -5,7 +5,8 @@
 //! replaced is set aside, never deleted.
 //!
 //! A certificate is known by its fingerprint in `pki/inventory.json`; one that was changed by hand is
-//! found by it. A certificate authority that was put there by hand, with its key, is taken as it is, and
+//! found by it. A changed `security.key_algorithm` makes every certificate anew, below the authorities as they
+//! are. A certificate authority that was put there by hand, with its key, is taken as it is, and
 //! every certificate below it is issued anew: that is how a team's own authority is brought.
 
 mod clients;
@@ -15,7 +16,8 @@ use std::collections::BTreeMap;
 
 use caracal_pki::inventory::{self, CertificateInfo, Status};
 use caracal_pki::{
-    CertificateAuthority, DistinguishedName, Issued, LeafRequest, PkiError, PrivateKeyPem, Validity, store,
+    CertificateAuthority, DistinguishedName, Issued, KeyAlgorithm, LeafRequest, PkiError, PrivateKeyPem,
+    Validity, store,
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -23,10 +25,14 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use self::clients::ClientFiles;
-pub use self::nodes::{NodeFiles, file_digest};
+pub use self::nodes::{LISTENERS, NodeFiles, file_digest};
 use crate::dir::{ClusterDir, DirError};
 use crate::names::UserName;
 use crate::plan::{Ca, CertificatePlan, ClusterPlan};
+
+/// Fewest characters of a password. A generated one has 32; one typed by hand has to hold out against
+/// guessing with at most 16384 iterations of the derivation.
+const MINIMUM_PASSWORD: usize = 12;
 
 /// Organisation in every subject.
 const ORGANIZATION: &str = "Caracal";
@@ -58,6 +64,30 @@ pub enum CredentialsError {
     Missing {
         /// The file.
         path: String,
+    },
+    /// A password that its readers would take differently from one another.
+    #[error(
+        "{path} holds a password that cannot be used: {rule}; write another one of at least {MINIMUM_PASSWORD} letters and digits, \
+         or move the file away to get a generated one"
+    )]
+    Password {
+        /// The file; the value is never shown.
+        path: String,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// An authority that cannot sign any more.
+    #[error(
+        "the authority {certificate} expired at {expired}, so no certificate below it can be issued: move it and {key} \
+         away to get a new authority, or put a valid one with its key in their place"
+    )]
+    ExpiredAuthority {
+        /// Its certificate.
+        certificate: String,
+        /// Its key.
+        key: String,
+        /// The end of its validity.
+        expired: OffsetDateTime,
     },
     /// A certificate authority without one of its two files.
     #[error(
@@ -186,9 +216,22 @@ impl<'a> Credentials<'a> {
         inventory: &mut Inventory,
         findings: &mut Findings,
     ) -> Result<(), CredentialsError> {
-        let issuer = self.inspect(ca.stem(), authority.certificate_pem())?.fingerprint_sha256;
+        let authority_info = self.inspect(ca.stem(), authority.certificate_pem())?;
+        let (expired, issuer) =
+            (authority_info.status(self.now) == Status::Expired, authority_info.fingerprint_sha256);
         for certificate in self.plan.pki.certificates.iter().filter(|certificate| certificate.ca == ca) {
-            match self.certificate_problem(certificate, inventory, Some(&issuer))? {
+            let problem = self.certificate_problem(certificate, inventory, Some(&issuer))?;
+            // Before anything is set aside: nothing could take its place.
+            if problem.is_some() && expired {
+                let path = |extension| self.pki_path(ca.stem(), extension).display().to_string();
+                let (certificate, key) = (path("pem"), path("key"));
+                return Err(CredentialsError::ExpiredAuthority {
+                    certificate,
+                    key,
+                    expired: authority_info.not_after,
+                });
+            }
+            match problem {
                 None => continue,
                 Some(Problem::Missing) => findings.missing.push(format!("certificate {}", certificate.id)),
                 Some(Problem::Drift(why)) => {
@@ -261,10 +304,16 @@ impl<'a> Credentials<'a> {
     /// A user's password; none when it has not been made. One newline at the end does not count.
     ///
     /// # Errors
-    /// When its file is not private or not text.
+    /// When its file is not private or not text; [`CredentialsError::Password`] when one of its readers
+    /// could not carry it.
     pub fn password(&self, user: &UserName) -> Result<Option<SecretString>, CredentialsError> {
-        let text = self.dir.read_text(&self.dir.password(user))?;
-        Ok(text.map(|text| SecretString::from(text.strip_suffix('\n').unwrap_or(&text).to_owned())))
+        let path = self.dir.password(user);
+        let Some(text) = self.dir.read_text(&path)? else { return Ok(None) };
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        if let Some(rule) = broken_rule(text) {
+            return Err(CredentialsError::Password { path: path.display().to_string(), rule });
+        }
+        Ok(Some(SecretString::from(text.to_owned())))
     }
 
     /// A user's password, which must be there.
@@ -403,6 +452,12 @@ impl<'a> Credentials<'a> {
         if info.subject != subject(plan).to_string() || info.sans != plan.sans {
             return drift("carries other names than the plan");
         }
+        // An authority keeps the key that it has: another one would cut off every client, for no gain that
+        // was asked for by a kind of key. Whoever wants that moves the authority away.
+        if info.key_algorithm != Some(self.plan.pki.algorithm) {
+            let is = info.key_algorithm.map_or("of another kind", KeyAlgorithm::as_str);
+            return drift(&format!("has a key that is {is}, planned is {}", self.plan.pki.algorithm));
+        }
         Ok(None)
     }
 
@@ -435,6 +490,21 @@ fn subject(certificate: &CertificatePlan) -> DistinguishedName {
     DistinguishedName::common_name(&certificate.common_name)
         .with_organizational_unit(&certificate.organizational_unit)
         .with_organization(ORGANIZATION)
+}
+
+/// The rule that a password breaks, if any.
+///
+/// A password stands in quotes of a JAAS line, in a Java properties file, in librdkafka's configuration and
+/// in a file of the registry that expands `${...}`. They quote differently, so what would need quoting in any
+/// of them is not taken at all.
+fn broken_rule(password: &str) -> Option<&'static str> {
+    if !password.bytes().all(|b| b.is_ascii_graphic()) {
+        return Some("it may hold printable ASCII only, without spaces and line ends");
+    }
+    if password.bytes().any(|b| matches!(b, b'"' | b'\\' | b'$')) {
+        return Some("it may not hold a double quote, a backslash or a dollar sign");
+    }
+    (password.len() < MINIMUM_PASSWORD).then_some("it is too short")
 }
 
 /// A password of 160 bits from the operating system, in letters and digits that need no quoting anywhere.

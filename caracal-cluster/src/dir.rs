@@ -219,6 +219,11 @@ impl ClusterDir {
         self.node(node).join("logs/console.log")
     }
 
+    /// What a broker refused, as its authoriser writes it.
+    pub fn node_audit_log(&self, node: &NodeName) -> PathBuf {
+        self.node(node).join("logs/audit.log")
+    }
+
     /// The hint at a node's running process.
     pub fn node_process(&self, node: &NodeName) -> PathBuf {
         self.node(node).join("run/process.json")

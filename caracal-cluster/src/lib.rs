@@ -11,6 +11,7 @@
 //! * [`lifecycle`] carries a plan out, step by step, so that a second run changes nothing and a killed one
 //!   converges; [`runtime`] runs the nodes, [`distribution`] brings what they are made of.
 //! * [`credentials`] makes authorities, certificates, passwords and every user's client files.
+//! * [`ops`] operates what was made: logs, restarts, health, users, topics, groups, certificates.
 //! * [`wire`] is one authenticated connection to one broker; [`admin`], [`probe`] and [`zookeeper`] stand
 //!   on it or beside it. No JVM is started to administer anything.
 //!
@@ -43,6 +44,7 @@ pub mod dir;
 pub mod distribution;
 pub mod lifecycle;
 pub mod names;
+pub mod ops;
 pub mod plan;
 pub mod ports;
 pub mod probe;

@@ -15,7 +15,7 @@
 //! ```
 
 use std::{
-    env, fmt,
+    fmt,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -224,22 +224,41 @@ pub enum LeaseError {
     },
 }
 
-/// Where this user's leases are: `$XDG_RUNTIME_DIR/caracal/ports`, else `ports` in the cache.
+/// Where this user's leases are: `ports` in the cache. It outlasts the session, and a shell of cron, CI or
+/// another log-in finds it as well; what is bound to a session (`$XDG_RUNTIME_DIR`) is gone while nodes run.
 pub fn lease_dir(cache: &Path) -> PathBuf {
-    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    match runtime.filter(|dir| dir.is_absolute() && dir.is_dir()) {
-        Some(dir) => dir.join("caracal/ports"),
-        None => cache.join("ports"),
-    }
+    cache.join("ports")
 }
 
 /// Leases a free port; the same one again when this owner has one for this purpose.
 ///
-/// Leases whose cluster's directory is gone are ended first. Blocking for some milliseconds.
+/// `before` is the port that the owner had for it when it last was up: it is taken again, also while a node
+/// of this cluster listens there. A lost lease must not move a cluster that runs. Leases whose cluster's
+/// directory is gone are ended first. Blocking for some milliseconds.
 ///
 /// # Errors
 /// See [`LeaseError`].
-pub fn lease(dir: &Path, owner: &LeaseOwner, purpose: &str) -> Result<Lease, LeaseError> {
+pub fn lease(
+    dir: &Path,
+    owner: &LeaseOwner,
+    purpose: &str,
+    before: Option<u16>,
+) -> Result<Lease, LeaseError> {
+    lease_if(dir, owner, purpose, before, |port| is_held_by(port, &owner.cluster_id))
+}
+
+/// Whether a node of this cluster listens on a port.
+pub(crate) fn is_held_by(port: u16, cluster_id: &str) -> bool {
+    owner_of(port).and_then(|owner| owner.node).is_some_and(|(cluster, _)| cluster == cluster_id)
+}
+
+fn lease_if(
+    dir: &Path,
+    owner: &LeaseOwner,
+    purpose: &str,
+    before: Option<u16>,
+    held_by_us: impl Fn(u16) -> bool,
+) -> Result<Lease, LeaseError> {
     if !owner.state_dir.is_dir() {
         return Err(LeaseError::NoStateDir { purpose: purpose.to_owned(), path: owner.state_dir.clone() });
     }
@@ -256,11 +275,12 @@ pub fn lease(dir: &Path, owner: &LeaseOwner, purpose: &str) -> Result<Lease, Lea
     if let Some(lease) = leases.iter().find(|lease| lease.owner == *owner && lease.purpose == purpose) {
         return Ok(lease.clone());
     }
-    let free = |port: &u16| {
+    let unleased = |port: &u16| {
         let guide = GUIDE.iter().any(|range| range.contains(port));
-        !guide && !leases.iter().any(|lease| lease.port == *port) && is_free(*port)
+        LEASABLE.contains(port) && !guide && !leases.iter().any(|lease| lease.port == *port)
     };
-    let port = candidates(&owner.cluster_id).find(free);
+    let before = before.filter(unleased).filter(|port| is_free(*port) || held_by_us(*port));
+    let port = before.or_else(|| candidates(&owner.cluster_id).find(|port| unleased(port) && is_free(*port)));
     let port = port.ok_or_else(|| LeaseError::NoneLeft { purpose: purpose.to_owned() })?;
     let lease = Lease { port, owner: owner.clone(), purpose: purpose.to_owned() };
     write(dir, &lease).map_err(io)?;
@@ -352,109 +372,4 @@ fn is_free(port: u16) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use tempfile::TempDir;
-
-    use super::*;
-
-    fn owner(dir: &TempDir, name: &str) -> LeaseOwner {
-        let state_dir = dir.path().join(name);
-        fs::create_dir_all(&state_dir).unwrap();
-        LeaseOwner { cluster_id: name.to_owned(), state_dir }
-    }
-
-    #[test]
-    fn whoever_holds_a_port_is_named() {
-        let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = held.local_addr().unwrap();
-        let owner = owner_of(address.port()).unwrap();
-        assert_eq!((owner.pid, owner.node.is_none()), (std::process::id(), true));
-        let clashes =
-            check_free(&[("free", (Ipv4Addr::LOCALHOST, 0).into()), ("kafka-1", address)]).unwrap_err();
-        assert_eq!(clashes.len(), 1);
-        let text = clashes[0].to_string();
-        assert!(text.starts_with(&format!("{address}, wanted for kafka-1, is in use by ")), "{text}");
-        assert!(text.contains(&format!("pid {}", std::process::id())), "{text}");
-        let wildcard = (Ipv4Addr::UNSPECIFIED, address.port()).into();
-        assert_eq!(check_free(&[("kafka-1", wildcard)]).unwrap_err().len(), 1);
-        drop(held);
-        check_free(&[("kafka-1", address)]).unwrap();
-        assert_eq!(owner_of(address.port()), None);
-    }
-
-    #[test]
-    fn an_address_wanted_twice_or_not_here_is_told() {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        let wildcard = (Ipv4Addr::UNSPECIFIED, free.port()).into();
-        let clashes = check_free(&[("a", free), ("b", wildcard)]).unwrap_err();
-        assert_eq!(clashes[0].to_string(), format!("{wildcard}, wanted for b, is wanted for a too"));
-        // TEST-NET-1 (RFC 5737): nobody's.
-        let clashes = check_free(&[("c", (Ipv4Addr::new(192, 0, 2, 1), 20_000).into())]).unwrap_err();
-        assert!(matches!(clashes[0].clash, Clash::NotHere), "{}", clashes[0]);
-    }
-
-    #[test]
-    fn a_lease_is_kept_found_again_and_ended() {
-        let dir = TempDir::new().unwrap();
-        let leased = dir.path().join("run/ports");
-        let (a, b) = (owner(&dir, "a"), owner(&dir, "b"));
-        let first = lease(&leased, &a, "kafka-1").unwrap();
-        assert!(LEASABLE.contains(&first.port));
-        assert_eq!(lease(&leased, &a, "kafka-1").unwrap(), first, "the same one for the same purpose");
-        let second = lease(&leased, &a, "kafka-2").unwrap();
-        let third = lease(&leased, &b, "kafka-1").unwrap();
-        assert!(first.port != second.port && third.port != first.port && third.port != second.port);
-        release(&leased, "b", first.port).unwrap();
-        assert_eq!(leases(&leased).unwrap().len(), 3, "another cluster's lease is not ended");
-        release_all(&leased, "a").unwrap();
-        release_all(&leased, "a").unwrap();
-        assert_eq!(leases(&leased).unwrap(), [third]);
-    }
-
-    #[test]
-    fn a_lease_ends_with_the_directory_of_its_cluster() {
-        let dir = TempDir::new().unwrap();
-        let leased = dir.path().join("ports");
-        let (a, b) = (owner(&dir, "a"), owner(&dir, "b"));
-        lease(&leased, &a, "kafka-1").unwrap();
-        fs::remove_dir(&a.state_dir).unwrap();
-        let kept = lease(&leased, &b, "kafka-1").unwrap();
-        assert_eq!(leases(&leased).unwrap(), [kept]);
-        let error = lease(&leased, &a, "kafka-1").unwrap_err().to_string();
-        assert!(error.contains("is not there"), "{error}");
-    }
-
-    #[test]
-    fn a_port_in_use_is_not_leased() {
-        let dir = TempDir::new().unwrap();
-        let a = owner(&dir, "a");
-        let first = lease(&dir.path().join("one"), &a, "x").unwrap();
-        let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, first.port)).unwrap();
-        assert_ne!(lease(&dir.path().join("other"), &a, "x").unwrap().port, first.port);
-    }
-
-    #[test]
-    fn leases_taken_at_once_differ() {
-        let dir = TempDir::new().unwrap();
-        let leased = dir.path().join("ports");
-        let a = owner(&dir, "a");
-        let take = &|n: usize| lease(&leased, &a, &format!("node {n}")).unwrap().port;
-        let ports: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|n| scope.spawn(move || take(n))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        let distinct: std::collections::BTreeSet<_> = ports.iter().collect();
-        assert_eq!(distinct.len(), 8, "{ports:?}");
-    }
-
-    proptest! {
-        #[test]
-        fn every_cluster_may_have_every_leasable_port_and_no_other(id in "\\PC{0,20}") {
-            let mut all: Vec<_> = candidates(&id).collect();
-            all.sort_unstable();
-            prop_assert!(all.into_iter().eq(LEASABLE));
-            prop_assert!(GUIDE.iter().all(|range| !LEASABLE.contains(range.start()) && !LEASABLE.contains(range.end())));
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! Java properties as an ordered value with one renderer, so that a file cannot say a key twice.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 /// A properties file in the making: titled sections of keys in the order in which they were put.
 #[derive(Clone, Debug, Default)]
@@ -94,21 +95,34 @@ fn split_line(line: &str) -> Option<(String, String)> {
 }
 
 fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
+    // Java counts in UTF-16: a character beyond the first plane is two escapes.
+    let mut units: Vec<u16> = Vec::with_capacity(text.len());
     let mut chars = text.chars();
+    let push = |c: char, units: &mut Vec<u16>| units.extend_from_slice(c.encode_utf16(&mut [0; 2]));
     while let Some(c) = chars.next() {
         match c {
             '\\' => match chars.next() {
-                Some('n') => out.push('\n'),
-                Some('r') => out.push('\r'),
-                Some('t') => out.push('\t'),
-                Some(other) => out.push(other),
+                Some('n') => push('\n', &mut units),
+                Some('r') => push('\r', &mut units),
+                Some('t') => push('\t', &mut units),
+                Some('u') => {
+                    let digits: String = chars.by_ref().take(4).collect();
+                    units.push(u16::from_str_radix(&digits, 16).unwrap_or(0xfffd));
+                }
+                Some(other) => push(other, &mut units),
                 None => {}
             },
-            other => out.push(other),
+            other => push(other, &mut units),
         }
     }
-    out
+    String::from_utf16_lossy(&units)
+}
+
+/// A value as it stands in a properties file.
+///
+/// In ASCII alone: Kafka, ZooKeeper and log4j read these files as Latin-1.
+pub(crate) fn escape_value(value: &str) -> String {
+    escape(value, false)
 }
 
 fn escape(text: &str, key: bool) -> String {
@@ -124,10 +138,23 @@ fn escape(text: &str, key: bool) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            other => out.push(other),
+            ' '..='~' => out.push(c),
+            other => {
+                for unit in other.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
+            }
         }
     }
     out
+}
+
+/// Whether a key's value is a secret by its name; settings about secrets (lifetimes, ciphers) are none.
+pub fn names_a_secret(key: &str) -> bool {
+    const PARTS: [&str; 7] = ["password", "secret", "token", "jaas", "credential", "api.key", "master.key"];
+    const ABOUT: [&str; 4] = [".ms", ".iterations", ".algorithm", ".length"];
+    let key = key.to_ascii_lowercase().replace(['_', '-'], ".");
+    PARTS.iter().any(|part| key.contains(part)) && !ABOUT.iter().any(|end| key.ends_with(end))
 }
 
 /// Keys that stand twice in a rendered file; Java would silently take the last.
@@ -150,11 +177,21 @@ mod tests {
         assert_eq!(doubled_keys("a=1\nb=2\na=3\n"), ["a"]);
     }
 
+    #[test]
+    fn what_is_not_ascii_is_escaped_as_java_reads_it() {
+        let mut p = Properties::new();
+        p.set("log.dirs", "/a b#ü/\u{1f43e}");
+        let text = p.render("test");
+        assert!(text.ends_with("log.dirs=/a b#\\u00fc/\\ud83d\\udc3e\n"), "{text}");
+        assert_eq!(parse(&text), [("log.dirs".into(), "/a b#ü/\u{1f43e}".into())]);
+    }
+
     proptest! {
         #[test]
-        fn what_is_rendered_is_read_back(key in "[a-z .=:#]{1,12}", value in "[ -~\n\t\\\\]{0,40}") {
+        fn what_is_rendered_is_ascii_and_read_back(key in "[a-zü .=:#]{1,12}", value in ".{0,40}|[ -~\n\t\\\\]{0,40}") {
             let mut p = Properties::new();
             p.set(key.clone(), value.clone());
+            prop_assert!(p.render("test").is_ascii());
             prop_assert_eq!(parse(&p.render("test")), vec![(key, value)]);
         }
 

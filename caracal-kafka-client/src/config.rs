@@ -168,7 +168,8 @@ mod tests {
             (ConsumeFrom::Exactly(Vec::new()), "error"),
         ] {
             let mut config = base(&profile("/p"), &credentials(), "svc");
-            let options = ConsumerOptions { from, max_handling_time: Duration::ZERO };
+            let options =
+                ConsumerOptions { from, max_handling_time: Duration::ZERO, ..ConsumerOptions::default() };
             consumer(&mut config, "g", &options);
             holds(
                 &config,

@@ -10,14 +10,14 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
+use crate::codec::{self, Codec};
 use crate::config;
 use crate::connect::Kafka;
 use crate::context::Context;
 use crate::error::{self, CommitError, ConnectError, HandleError, ReceiveError};
 use crate::events::{Event, TimestampMillis};
+use crate::flow::RetryPolicy;
 use crate::record::{Position, RawRecord, Received, RecordHeader};
-use crate::registry::{Decoder, Lookup, Registry};
-use crate::wire;
 
 /// How long a question to a broker may take while a consumer is made.
 const BROKER: Duration = Duration::from_secs(10);
@@ -48,11 +48,33 @@ pub struct ConsumerOptions {
     /// A member that does not ask for a record for so long is taken for stuck and loses its
     /// partitions (`max.poll.interval.ms`). Default 5 minutes, at least 45 seconds.
     pub max_handling_time: Duration,
+    /// Handlers of [`Consumer::run`] at work at once; records of one key are never among them twice.
+    /// Default 8.
+    pub concurrency: usize,
+    /// Records of a partition, from the first one that is not settled to the newest one taken, for
+    /// [`Consumer::run`]. Beyond it the partition is paused; a restart sees at most so many again.
+    /// Default 1,000.
+    pub window: usize,
+    /// How [`Consumer::run`] tries a failed record again before it is a dead letter.
+    pub retry: RetryPolicy,
+    /// How long [`Consumer::run`] lets handlers end when it is to stop or loses their partition.
+    /// Default 10 s.
+    pub drain: Duration,
+    /// How often [`Consumer::run`] commits. Default 1 s.
+    pub commit_interval: Duration,
 }
 
 impl Default for ConsumerOptions {
     fn default() -> Self {
-        Self { from: ConsumeFrom::default(), max_handling_time: Duration::from_secs(300) }
+        Self {
+            from: ConsumeFrom::default(),
+            max_handling_time: Duration::from_secs(300),
+            concurrency: 8,
+            window: 1000,
+            retry: RetryPolicy::default(),
+            drain: Duration::from_secs(10),
+            commit_interval: Duration::from_secs(1),
+        }
     }
 }
 
@@ -88,11 +110,12 @@ pub enum ConsumeFrom {
 /// ```
 pub struct Consumer<E: Event> {
     /// `None` only while it is being closed or dropped.
-    client: Option<Arc<StreamConsumer<Context>>>,
-    registry: Arc<Registry>,
-    decoder: Decoder,
-    topic: String,
-    group: String,
+    pub(crate) client: Option<Arc<StreamConsumer<Context>>>,
+    pub(crate) codec: Codec,
+    pub(crate) kafka: Kafka,
+    pub(crate) options: ConsumerOptions,
+    pub(crate) topic: String,
+    pub(crate) group: String,
     /// Taken from Kafka, not yet decoded: a cancelled or failed decoding starts again with it.
     raw: Option<RawRecord>,
     /// Decoded and handed to a handler that has not succeeded yet.
@@ -117,12 +140,7 @@ impl<E: Event> Consumer<E> {
     ) -> Result<Self, ConnectError> {
         let topic = kafka.profile().qualified(E::TOPIC);
         let group = kafka.profile().qualified(&group.name);
-        let registry = kafka.registry::<E>()?;
-        let decoder = Decoder::new::<E>().map_err(|why| ConnectError::Schema {
-            subject: format!("{topic}-value"),
-            url: registry.url().to_owned(),
-            why,
-        })?;
+        let codec = Codec::new::<E>(kafka.registry::<E>()?, &topic)?;
         let mut config = kafka.config();
         config::consumer(&mut config, &group, &options);
         let context = kafka.context();
@@ -131,8 +149,9 @@ impl<E: Event> Consumer<E> {
             config.create_with_context(context.clone()).map_err(|error| refused(&error))?;
         let consumer = Self {
             client: Some(Arc::new(client)),
-            registry,
-            decoder,
+            codec,
+            kafka: kafka.clone(),
+            options,
             topic,
             group,
             raw: None,
@@ -154,7 +173,7 @@ impl<E: Event> Consumer<E> {
             principal: kafka.profile().principal.clone(),
             why,
         })?;
-        match &options.from {
+        match &consumer.options.from {
             ConsumeFrom::Exactly(positions) => {
                 let list = kafka.positions(&consumer.topic, partitions, positions)?;
                 client.assign(&list).map_err(|error| refused(&error))?;
@@ -326,18 +345,11 @@ impl<E: Event> Consumer<E> {
 
     /// Decodes the raw record, which stays where it is until its fate is known.
     async fn decode(&mut self) -> Result<Received<E>, ReceiveError> {
-        let (id, outcome) = self.decoded().await?;
-        // `decoded` found one, or there would be an error.
+        let Some(record) = &self.raw else { return self.nothing() };
+        let (id, outcome) = self.codec.decode::<E>(record).await?;
         let Some(record) = self.raw.take() else { return self.nothing() };
         match outcome {
-            Ok(event) => Ok(Received {
-                event,
-                key: record.key,
-                headers: record.headers,
-                position: record.position,
-                timestamp: record.timestamp,
-                schema_id: id,
-            }),
+            Ok(event) => Ok(codec::received(event, id, record)),
             Err(why) => Err(ReceiveError::Undecodable { record: Box::new(record), expected: E::RECORD, why }),
         }
     }
@@ -345,36 +357,6 @@ impl<E: Event> Consumer<E> {
     fn nothing<T>(&self) -> Result<T, ReceiveError> {
         let why = "no record was there to decode".into();
         Err(ReceiveError::Kafka { topic: self.topic.clone(), group: self.group.clone(), fatal: false, why })
-    }
-
-    /// The schema's id, and the event or why there is none. An error is one that passes by itself.
-    async fn decoded(&mut self) -> Result<(u32, Result<E, String>), ReceiveError> {
-        let Some(record) = &self.raw else { return self.nothing() };
-        let Some(value) = &record.value else {
-            return Ok((0, Err("it has no value (a tombstone)".into())));
-        };
-        let (id, datum) = match wire::split(value) {
-            Ok(found) => found,
-            Err(why) => return Ok((0, Err(why.to_string()))),
-        };
-        if !self.decoder.knows(id) {
-            let writer = match self.registry.by_id(id).await {
-                Ok(writer) => writer,
-                Err(Lookup::Absent(why)) => return Ok((id, Err(format!("its schema {id}: {why}")))),
-                Err(Lookup::Failed(why)) => {
-                    return Err(ReceiveError::Registry {
-                        position: record.position.clone(),
-                        schema_id: id,
-                        url: self.registry.url().to_owned(),
-                        why,
-                    });
-                }
-            };
-            if let Err(why) = self.decoder.learn(id, writer) {
-                return Ok((id, Err(format!("its schema {id} cannot be read by ours: {why}"))));
-            }
-        }
-        Ok((id, self.decoder.decode(id, datum)))
     }
 }
 
@@ -422,7 +404,7 @@ fn last_word(client: &StreamConsumer<Context>, why: String) -> String {
 }
 
 /// What librdkafka reports on its way to trying again, and has logged already.
-fn passes(error: &KafkaError) -> bool {
+pub(crate) fn passes(error: &KafkaError) -> bool {
     matches!(error, KafkaError::PartitionEOF(_))
         || (!matches!(error, KafkaError::MessageConsumptionFatal(_))
             && matches!(
@@ -437,7 +419,7 @@ fn passes(error: &KafkaError) -> bool {
             ))
 }
 
-fn raw(message: &BorrowedMessage<'_>) -> RawRecord {
+pub(crate) fn raw(message: &BorrowedMessage<'_>) -> RawRecord {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         headers
             .iter()

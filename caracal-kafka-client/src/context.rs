@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::ClientContext;
+use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::mpsc;
 
 use crate::diagnose::{Diagnosis, diagnose};
 
@@ -20,6 +23,19 @@ struct Inner {
     password: SecretString,
     /// The most telling complaint so far.
     symptom: Mutex<Option<Symptom>>,
+    /// Who wants to carry out rebalances itself.
+    rebalances: Mutex<Option<mpsc::UnboundedSender<Rebalance>>>,
+}
+
+/// What the group wants of this member.
+#[derive(Debug)]
+pub(crate) enum Rebalance {
+    Assign(TopicPartitionList),
+    /// `lost`: they are somebody else's already.
+    Revoke {
+        partitions: TopicPartitionList,
+        lost: bool,
+    },
 }
 
 /// A complaint of librdkafka's, free of secrets.
@@ -31,11 +47,23 @@ pub(crate) struct Symptom {
 
 impl Context {
     pub(crate) fn new(password: SecretString) -> Self {
-        Self { inner: Arc::new(Inner { password, symptom: Mutex::new(None) }) }
+        Self { inner: Arc::new(Inner { password, symptom: Mutex::new(None), rebalances: Mutex::default() }) }
     }
 
     pub(crate) fn symptom(&self) -> Option<Symptom> {
         self.lock().clone()
+    }
+
+    /// From now on rebalances are reported instead of carried out at once; the receiver has to.
+    pub(crate) fn report_rebalances(&self) -> mpsc::UnboundedReceiver<Rebalance> {
+        let (tell, told) = mpsc::unbounded_channel();
+        *self.inner.rebalances.lock().unwrap_or_else(PoisonError::into_inner) = Some(tell);
+        told
+    }
+
+    /// From now on rebalances are carried out at once again.
+    pub(crate) fn carry_out_rebalances(&self) {
+        *self.inner.rebalances.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// librdkafka does not print passwords; should a version ever do, this is where it ends.
@@ -86,10 +114,51 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {
-    fn commit_callback(&self, result: rdkafka::error::KafkaResult<()>, _: &rdkafka::TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        error: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let assign = error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let reporter = self.inner.rebalances.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reporter) = &*reporter {
+            let partitions = partitions.clone();
+            let event = if assign {
+                Rebalance::Assign(partitions)
+            } else {
+                Rebalance::Revoke { partitions, lost: consumer.assignment_lost() }
+            };
+            if reporter.send(event).is_ok() {
+                return;
+            }
+        }
+        drop(reporter);
+        take_part(consumer, assign, partitions);
+    }
+
+    fn commit_callback(&self, result: rdkafka::error::KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
             tracing::warn!(target: "librdkafka", "commit failed: {}", crate::error::code(&error));
         }
+    }
+}
+
+/// Does what the group wants. A failure shows in the assignment, and the group asks again.
+pub(crate) fn take_part<C: ConsumerContext>(
+    consumer: &impl rdkafka::consumer::Consumer<C>,
+    assign: bool,
+    partitions: &TopicPartitionList,
+) {
+    let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+    let done = match (assign, cooperative) {
+        (true, true) => consumer.incremental_assign(partitions),
+        (true, false) => consumer.assign(partitions),
+        (false, true) => consumer.incremental_unassign(partitions),
+        (false, false) => consumer.unassign(),
+    };
+    if let Err(error) = done {
+        tracing::warn!(target: "librdkafka", "a rebalance failed: {}", crate::error::code(&error));
     }
 }
 

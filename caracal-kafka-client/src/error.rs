@@ -284,6 +284,18 @@ pub enum HandleError<H> {
     Commit(#[from] CommitError),
 }
 
+/// Why a run of handlers ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The dead letters' topic cannot be used, so that a failed record would have no place to go.
+    #[error("the dead letters cannot be written")]
+    DeadLetters(#[from] ConnectError),
+    /// Kafka reports a fault that this consumer cannot survive.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+}
+
 /// librdkafka's words for an error, without any of its free texts.
 pub(crate) fn code(error: &KafkaError) -> String {
     match error.rdkafka_error_code() {

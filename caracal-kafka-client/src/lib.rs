@@ -1,23 +1,33 @@
 #![doc = include_str!("../README.md")]
 
+mod codec;
 mod config;
 mod connect;
 mod consumer;
 mod context;
 mod credentials;
+mod dead_letter;
 mod diagnose;
 mod error;
+mod flow;
+mod handler;
 mod producer;
 mod record;
 mod registry;
+mod run;
+mod shutdown;
 mod wire;
 
 // The public interface.
-pub use caracal_kafka_contract::{events, profile};
+pub use caracal_kafka_contract::{events, profile, schema};
 pub use connect::{Kafka, Service, librdkafka_version};
 pub use consumer::{ConsumeFrom, Consumer, ConsumerOptions, Group};
+pub use dead_letter::Failure;
 pub use error::{
-    CommitError, ConnectError, EnqueueError, HandleError, NotWritten, ReceiveError, UnknownOutcome,
+    CommitError, ConnectError, EnqueueError, HandleError, NotWritten, ReceiveError, RunError, UnknownOutcome,
 };
+pub use flow::RetryPolicy;
+pub use handler::{Handled, Handler, RunReport};
 pub use producer::{CloseReport, Compression, Delivery, DeliveryHandle, Producer, ProducerOptions};
 pub use record::{Position, RawRecord, Received, RecordHeader};
+pub use shutdown::{Shutdown, ShutdownTrigger};

@@ -12,6 +12,7 @@ use rdkafka::ClientContext;
 use rdkafka::Message as _;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::{Notify, oneshot};
 
@@ -20,7 +21,7 @@ use crate::connect::Kafka;
 use crate::context::Context;
 use crate::error::{self, ConnectError, EnqueueError, NotWritten, UnknownOutcome};
 use crate::events::Event;
-use crate::record::Position;
+use crate::record::{Position, RecordHeader};
 use crate::registry::Encoder;
 
 /// How long the question for a topic may take.
@@ -265,6 +266,71 @@ impl<E: Event> Drop for Producer<E> {
                 "a producer was dropped with records in its queue, which are given up: close it instead"
             );
         }
+        // It takes up to half a second, which an executor's thread does not have.
+        std::thread::spawn(move || drop(client));
+    }
+}
+
+/// Writes dead letters: bytes as they are, under the same guarantees as events.
+pub(crate) struct Letters {
+    /// `None` only while it is being dropped.
+    client: Option<ThreadedProducer<Deliveries>>,
+    deliveries: Deliveries,
+}
+
+impl Letters {
+    /// # Errors
+    /// The dead letters' topic does not exist, or may not be seen.
+    pub(crate) async fn new(kafka: &Kafka, topic: &str) -> Result<Self, ConnectError> {
+        let mut config = kafka.config();
+        config::producer(&mut config, &ProducerOptions::default());
+        let deliveries = Deliveries::new(kafka.context(), topic);
+        let client = ThreadedProducer::from_config_and_context(&config, deliveries.clone())
+            .map_err(|error| ConnectError::configuration(&error, |text| deliveries.context.scrub(text)))?;
+        let letters = Self { client: Some(client.clone()), deliveries };
+        let name = topic.to_owned();
+        let asked = tokio::task::spawn_blocking(move || client.client().fetch_metadata(Some(&name), TOPIC));
+        kafka.topic_is_there(topic, asked.await.unwrap_or(Err(KafkaError::Canceled)))?;
+        Ok(letters)
+    }
+
+    /// Hands a letter over; `Err` when librdkafka does not take it.
+    pub(crate) fn send(
+        &self,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[RecordHeader],
+    ) -> Result<DeliveryHandle, String> {
+        let shared = &self.deliveries.shared;
+        let (tell, outcome) = oneshot::channel();
+        let mut list = OwnedHeaders::new_with_capacity(headers.len());
+        for header in headers {
+            list = list.insert(Header { key: &header.name, value: header.value.as_deref() });
+        }
+        let mut record =
+            BaseRecord::<[u8], [u8], _>::with_opaque_to(&shared.topic, Box::new(tell)).headers(list);
+        // A tombstone stays one, and a record without key stays without.
+        (record.key, record.payload) = (key, value);
+        let Some(client) = &self.client else { return Err("the producer is closed".into()) };
+        shared.taken.fetch_add(1, Ordering::Relaxed);
+        match client.send(record) {
+            Ok(()) => Ok(DeliveryHandle { outcome, topic: Arc::clone(&shared.topic) }),
+            Err((error, _)) => {
+                shared.taken.fetch_sub(1, Ordering::Relaxed);
+                Err(error::code(&error))
+            }
+        }
+    }
+
+    /// Whether the client's guarantees are gone, so that it takes nothing more.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.client.as_ref().is_none_or(|client| client.client().fatal_error().is_some())
+    }
+}
+
+impl Drop for Letters {
+    fn drop(&mut self) {
+        let Some(client) = self.client.take() else { return };
         // It takes up to half a second, which an executor's thread does not have.
         std::thread::spawn(move || drop(client));
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyUsagePurpose,
+    SubjectPublicKeyInfo,
 };
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::FromDer as _;
@@ -29,6 +30,17 @@ pub struct CertificateAuthority {
 impl CertificateAuthority {
     /// Makes a new self-signed CA that may sign leaves but no further CAs.
     ///
+    /// ```
+    /// use caracal_pki::{CertificateAuthority, DistinguishedName, KeyAlgorithm, Validity, inventory};
+    ///
+    /// # let now = time::macros::datetime!(2026-11-22 12:00 UTC);
+    /// let name = DistinguishedName::common_name("caracal data CA").with_organization("Caracal");
+    /// let ca = CertificateAuthority::create(name, KeyAlgorithm::EcdsaP256, Validity::days_from(now, 365))?;
+    /// assert_eq!(ca.subject(), "CN=caracal data CA,O=Caracal");
+    /// assert!(inventory::inspect_pem(ca.certificate_pem())?[0].is_ca);
+    /// # Ok::<(), caracal_pki::PkiError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`PkiError::InvalidName`], [`PkiError::InvalidValidity`], [`PkiError::KeyGeneration`].
     pub fn create(
@@ -52,6 +64,26 @@ impl CertificateAuthority {
     /// Takes a CA that exists: its certificate, followed by those above it if it is an intermediate, and
     /// its key. An expired one is accepted, since [`inventory`](crate::inventory) reports that and renewal
     /// needs it; what it issues must end within its validity all the same.
+    ///
+    /// ```
+    /// use caracal_pki::{CertificateAuthority, PkiError, PrivateKeyPem};
+    /// # use caracal_pki::{DistinguishedName, KeyAlgorithm, Validity};
+    ///
+    /// # let validity = Validity::days_from(time::macros::datetime!(2026-11-22 12:00 UTC), 365);
+    /// # let make = |name| {
+    /// #     let name = DistinguishedName::common_name(name);
+    /// #     CertificateAuthority::create(name, KeyAlgorithm::EcdsaP256, validity)
+    /// # };
+    /// # let (own, other) = (make("own CA")?, make("other CA")?);
+    /// # let (certificate_text, key_text) = (own.certificate_pem(), own.key_pem().expose_pem());
+    /// let key = PrivateKeyPem::parse(key_text)?;
+    /// let ca = CertificateAuthority::from_pem(certificate_text, &key)?;
+    /// assert_eq!(ca.subject(), "CN=own CA");
+    ///
+    /// let refused = CertificateAuthority::from_pem(certificate_text, other.key_pem());
+    /// assert!(matches!(refused, Err(PkiError::KeyMismatch { .. })));
+    /// # Ok::<(), PkiError>(())
+    /// ```
     ///
     /// # Errors
     /// [`PkiError::NotACa`] when the certificate is not that of a CA, may not sign certificates, or has a
@@ -124,9 +156,31 @@ impl CertificateAuthority {
     /// whatever the request asks for. Look at the names with [`CertificateRequest`](crate::CertificateRequest)
     /// or `openssl req -text` before signing.
     ///
+    /// ```
+    /// use caracal_pki::{CertificateAuthority, Usage, Validity, inventory};
+    /// # use caracal_pki::{CertificateRequest, DistinguishedName, KeyAlgorithm, LeafRequest};
+    ///
+    /// # let now = time::macros::datetime!(2026-11-22 12:00 UTC);
+    /// # let name = DistinguishedName::common_name("caracal data CA");
+    /// # let ca = CertificateAuthority::create(name, KeyAlgorithm::EcdsaP256, Validity::days_from(now, 365))?;
+    /// # let request = CertificateRequest::generate(&LeafRequest {
+    /// #     subject: DistinguishedName::common_name("a service"),
+    /// #     sans: Vec::new(),
+    /// #     usage: Usage::Client,
+    /// #     algorithm: KeyAlgorithm::EcdsaP256,
+    /// #     validity: Validity::days_from(now, 90),
+    /// # })?;
+    /// # let csr_text = request.csr_pem();
+    /// let chain = ca.sign_request(csr_text, Usage::Client, Validity::days_from(now, 90))?;
+    /// let leaf = &inventory::inspect_pem(&chain)?[0];
+    /// assert_eq!(leaf.subject, "CN=a service");
+    /// assert_eq!(leaf.usages, ["digitalSignature", "clientAuth"]);
+    /// # Ok::<(), caracal_pki::PkiError>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`PkiError::RefusedRequest`] when its signature is wrong, when it asks to be a CA or has extensions
-    /// or names that would be lost; [`PkiError::NoSubjectAltName`], [`PkiError::OutsideCaValidity`],
+    /// [`PkiError::RefusedRequest`] when its signature is wrong, when it asks to be a CA or has extensions,
+    /// names or a form of key that would be lost; [`PkiError::NoSubjectAltName`], [`PkiError::OutsideCaValidity`],
     /// [`PkiError::InvalidValidity`], [`PkiError::MalformedPem`].
     pub fn sign_request(&self, csr_pem: &str, usage: Usage, validity: Validity) -> Result<String, PkiError> {
         let der = pem::certificate_request(csr_pem.as_bytes())?;
@@ -137,17 +191,25 @@ impl CertificateAuthority {
         }
         let mut request = CertificateSigningRequestParams::from_der(&der)
             .map_err(|error| csr::refused_because("it cannot be read as PKCS#10 request", error.into()))?;
-        let is_rsa = *request.public_key.algorithm() == rcgen::PKCS_RSA_SHA256;
-        leaf::set_leaf_extensions(&mut request.params, usage, is_rsa);
+        // The key as the request writes it. rcgen's reader guesses the curve from the signature, and is wrong
+        // where hash and curve differ in length: 'openssl req' signs with SHA-256 also for P-384.
+        let key = SubjectPublicKeyInfo::from_der(&asked.spki).map_err(|error| {
+            csr::refused_because("its public key is of a kind not supported", error.into())
+        })?;
+        leaf::set_leaf_extensions(&mut request.params, usage, asked.is_rsa);
         leaf::set_issued(&mut request.params, validity)?;
         let certificate = request
-            .signed_by(&self.issuer)
+            .params
+            .signed_by(&key, &self.issuer)
             .map_err(|error| PkiError::Signing { subject: asked.subject.clone(), source: error.into() })?;
         let issued = x509::parse(certificate.der())?;
         if issued.subject().as_raw() != asked.raw_subject {
             return Err(csr::refused(
                 "its subject uses an attribute twice or several in one part, which would be lost",
             ));
+        }
+        if issued.public_key().raw != asked.spki {
+            return Err(csr::refused("its public key is written in a form that would be lost"));
         }
         Ok(self.chain_for(certificate.into()).iter().map(|der| pem::encode_certificate(der)).collect())
     }
@@ -237,6 +299,11 @@ fn check_authority(chain: &[CertificateDer<'static>], pair: &SigningPair) -> Res
         }
         if !x509::may_sign_certificates(certificate) {
             return Err(refuse("its key usage lacks keyCertSign"));
+        }
+        if !name::is_writable(certificate.subject()) {
+            return Err(refuse(
+                "its subject has an attribute of a kind that cannot be repeated; let it sign certificate requests",
+            ));
         }
     }
     if let Some(own) = parsed.first()

@@ -4,6 +4,7 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::ParsedExtension;
+use x509_parser::oid_registry::OID_PKCS1_RSAENCRYPTION;
 use x509_parser::prelude::FromDer as _;
 
 use crate::error::Cause;
@@ -13,6 +14,36 @@ use crate::{Issued, LeafRequest, PkiError, PrivateKeyPem, SubjectAltName, Usage,
 ///
 /// Keep both texts, the key private, until the outside CA answers; [`CertificateRequest::from_pem`] puts
 /// them together again and [`CertificateRequest::accept`] checks the answer.
+///
+/// ```
+/// use caracal_pki::{
+///     CertificateAuthority, CertificateRequest, DistinguishedName, KeyAlgorithm, LeafRequest, Usage, Validity,
+/// };
+///
+/// # let now = time::macros::datetime!(2026-11-22 12:00 UTC);
+/// # let name = DistinguishedName::common_name("outside CA");
+/// # let outside = CertificateAuthority::create(name, KeyAlgorithm::EcdsaP256, Validity::days_from(now, 365))?;
+/// let request = CertificateRequest::generate(&LeafRequest {
+///     subject: DistinguishedName::common_name("caracal-kafka-1"),
+///     sans: vec!["kafka-1.example".parse()?],
+///     usage: Usage::ServerAndClient,
+///     algorithm: KeyAlgorithm::EcdsaP256,
+///     validity: Validity::days_from(now, 90),
+/// })?;
+/// let (to_send, to_keep) = (request.csr_pem(), request.key_pem());
+///
+/// // The outside CA signs; here a value of ours plays it.
+/// let answer = outside.sign_request(to_send, Usage::ServerAndClient, Validity::days_from(now, 90))?;
+///
+/// // Days later, from the texts that were kept.
+/// let request = CertificateRequest::from_pem(to_send, to_keep)?;
+/// let issued = request.accept(&answer, outside.certificate_pem())?;
+/// assert_eq!(issued.key_pem().expose_pem(), to_keep.expose_pem());
+///
+/// // A certificate that is somebody else's is refused.
+/// assert!(request.accept(outside.certificate_pem(), outside.certificate_pem()).is_err());
+/// # Ok::<(), caracal_pki::PkiError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct CertificateRequest {
     csr_pem: String,
@@ -170,6 +201,9 @@ pub(crate) struct Asked {
     pub(crate) subject: String,
     pub(crate) raw_subject: Vec<u8>,
     pub(crate) sans: Vec<SubjectAltName>,
+    /// SubjectPublicKeyInfo as the request has it, DER.
+    pub(crate) spki: Vec<u8>,
+    pub(crate) is_rsa: bool,
     public_key: Vec<u8>,
     server: bool,
     client: bool,
@@ -189,10 +223,15 @@ impl Asked {
             ));
         }
         let info = &request.certification_request_info;
+        if !name::is_writable(&info.subject) {
+            return Err(refused("its subject has an attribute of a kind that cannot be written again"));
+        }
         let mut asked = Self {
             subject: name::rfc2253(&info.subject),
             raw_subject: info.subject.as_raw().to_vec(),
             sans: Vec::new(),
+            spki: info.subject_pki.raw.to_vec(),
+            is_rsa: info.subject_pki.algorithm.algorithm == OID_PKCS1_RSAENCRYPTION,
             public_key: info.subject_pki.subject_public_key.data.to_vec(),
             server: false,
             client: false,

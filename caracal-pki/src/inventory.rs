@@ -17,7 +17,7 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::certificate::X509Certificate;
 
 use crate::error::rfc3339;
-use crate::{PkiError, PrivateKeyPem, SubjectAltName, key, name, pem, x509};
+use crate::{KeyAlgorithm, PkiError, PrivateKeyPem, SubjectAltName, key, name, pem, x509};
 
 /// What one certificate says.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -41,6 +41,8 @@ pub struct CertificateInfo {
     pub is_ca: bool,
     /// Key usages, then extended key usages, by their names in RFC 5280; others as object identifier.
     pub usages: Vec<String>,
+    /// The kind of its key; none when it is none of those that this crate generates.
+    pub key_algorithm: Option<KeyAlgorithm>,
     /// SHA-256 over the DER form, lower-case hexadecimal.
     pub fingerprint_sha256: String,
 }
@@ -108,6 +110,7 @@ fn describe(certificate: &X509Certificate<'_>, der: &[u8]) -> CertificateInfo {
         sans: x509::alternative_names(certificate),
         is_ca: x509::is_ca(certificate),
         usages: usages(certificate),
+        key_algorithm: x509::key_algorithm(certificate),
         fingerprint_sha256: x509::hexadecimal(digest.as_ref()),
     }
 }
@@ -155,7 +158,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::{CertificateAuthority, DistinguishedName, KeyAlgorithm, Validity};
+    use crate::{CertificateAuthority, DistinguishedName, Validity};
 
     fn info(validity: Validity) -> CertificateInfo {
         let name = DistinguishedName::common_name("inventory");
@@ -180,6 +183,16 @@ mod tests {
         ] {
             assert_eq!(info.days_left(now), days, "{now}");
             assert_eq!(info.status(now), status, "{now}");
+        }
+    }
+
+    #[test]
+    fn the_kind_of_a_key_is_told() {
+        for algorithm in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::Rsa2048] {
+            let validity = Validity::days_from(datetime!(2026-01-01 00:00 UTC), 10);
+            let name = DistinguishedName::common_name("kind");
+            let ca = CertificateAuthority::create(name, algorithm, validity).unwrap();
+            assert_eq!(inspect_pem(ca.certificate_pem()).unwrap()[0].key_algorithm, Some(algorithm));
         }
     }
 

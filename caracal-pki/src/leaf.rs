@@ -56,6 +56,15 @@ impl fmt::Display for Usage {
 }
 
 /// Period in which a certificate is valid, both ends included, in whole seconds of UTC.
+///
+/// ```
+/// use caracal_pki::Validity;
+/// use time::macros::datetime;
+///
+/// let validity = Validity::days_from(datetime!(2026-11-22 12:00 UTC), 90);
+/// assert_eq!(validity.not_before, datetime!(2026-11-22 11:55 UTC));
+/// assert_eq!(validity.not_after, datetime!(2027-02-20 12:00 UTC));
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Validity {
     /// First second.

@@ -78,6 +78,18 @@ impl fmt::Display for DistinguishedName {
     }
 }
 
+/// Whether every attribute is of a kind that can be written again. rcgen panics at a part without attributes
+/// and at an object identifier outside the three roots there are, which is how 2.40 and above come out of
+/// the reader.
+pub(crate) fn is_writable(name: &X509Name<'_>) -> bool {
+    let no_part_is_empty = name.iter().all(|part| part.iter().next().is_some());
+    no_part_is_empty
+        && name.iter_attributes().all(|attribute| {
+            let mut arcs = attribute.attr_type().iter().into_iter().flatten();
+            matches!((arcs.next(), arcs.next()), (Some(0..=1), Some(0..40)) | (Some(2), Some(_)))
+        })
+}
+
 /// The RFC 2253 text of any certificate's name, as Java prints it.
 pub(crate) fn rfc2253(name: &X509Name<'_>) -> String {
     let mut parts: Vec<String> =

@@ -12,7 +12,7 @@ use crate::PkiError;
 /// Every certificate in the text, in order; other sections and text between them are passed over.
 pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PkiError> {
     let mut found = Vec::new();
-    for item in items(pem, "a certificate") {
+    for item in items(pem, "a certificate")? {
         if let Item::X509Certificate(certificate) = item? {
             found.push(certificate);
         }
@@ -33,7 +33,7 @@ pub(crate) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PkiError
              that only you can read",
         ));
     }
-    for item in items(pem, "a private key") {
+    for item in items(pem, "a private key")? {
         match item? {
             Item::Pkcs1Key(key) => return Ok(key.into()),
             Item::Pkcs8Key(key) => return Ok(key.into()),
@@ -46,7 +46,7 @@ pub(crate) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PkiError
 
 /// The first certificate request in the text.
 pub(crate) fn certificate_request(pem: &[u8]) -> Result<CertificateSigningRequestDer<'static>, PkiError> {
-    for item in items(pem, "a certificate request") {
+    for item in items(pem, "a certificate request")? {
         if let Item::Csr(request) = item? {
             return Ok(request);
         }
@@ -80,15 +80,35 @@ pub(crate) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     text
 }
 
-fn items(pem: &[u8], what: &'static str) -> impl Iterator<Item = Result<Item, PkiError>> {
+const CUT_OFF: &str = "a section is cut off or not base64; copy the file again, whole";
+
+fn items(pem: &[u8], what: &'static str) -> Result<impl Iterator<Item = Result<Item, PkiError>>, PkiError> {
+    if !sections_are_whole(pem) {
+        return Err(missing(what, CUT_OFF));
+    }
     let mut rest = pem;
-    std::iter::from_fn(move || rustls_pemfile::read_one(&mut rest).transpose()).map(move |item| {
-        item.map_err(|error| PkiError::MalformedPem {
-            what,
-            reason: "a section is cut off or not base64; copy the file again, whole",
-            source: Some(error.into()),
-        })
-    })
+    Ok(std::iter::from_fn(move || rustls_pemfile::read_one(&mut rest).transpose()).map(move |item| {
+        item.map_err(|error| PkiError::MalformedPem { what, reason: CUT_OFF, source: Some(error.into()) })
+    }))
+}
+
+/// Whether each section ends, under its own label, before another begins. The reader below would silently
+/// drop one that does not, or take it for part of the next.
+fn sections_are_whole(pem: &[u8]) -> bool {
+    let mut open = None;
+    for line in pem.split(|octet| matches!(octet, b'\n' | b'\r')).map(<[u8]>::trim_ascii) {
+        if let Some(label) = line.strip_prefix(b"-----BEGIN ") {
+            if open.replace(label).is_some() {
+                return false;
+            }
+        } else if let Some(label) = line.strip_prefix(b"-----END ")
+            && let Some(begun) = open.take()
+            && begun != label
+        {
+            return false;
+        }
+    }
+    open.is_none()
 }
 
 fn missing(what: &'static str, reason: &'static str) -> PkiError {
@@ -115,8 +135,16 @@ mod tests {
         .unwrap_err()
         .to_string();
         assert!(error.contains("encrypted") && error.contains("openssl pkey"), "{error}");
-        let error = certificates(b"-----BEGIN CERTIFICATE-----\nAAAA\n").unwrap_err().to_string();
-        assert!(error.contains("cut off"), "{error}");
+        let whole = encode_certificate(b"some octets");
+        for cut in [
+            "-----BEGIN CERTIFICATE-----\nAAAA\n".to_owned(),
+            format!("-----BEGIN CERTIFICATE-----\r\nAAAA\r\n{whole}"),
+            format!("{whole}-----BEGIN X509 CRL-----\nAAAA\n{whole}"),
+            format!("{whole}-----BEGIN PRIVATE KEY-----\nAAAA\n-----END CERTIFICATE-----\n"),
+        ] {
+            let error = certificates(cut.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("cut off"), "{error}");
+        }
     }
 
     proptest! {

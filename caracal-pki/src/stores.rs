@@ -37,23 +37,28 @@ pub fn keystore_pem(issued: &Issued) -> SecretString {
     SecretString::from(text)
 }
 
-/// CA certificates in one PEM text. Only the `CERTIFICATE` sections of the input are copied, so neither a
-/// key nor a remark that stands beside them gets into a file that everybody may read.
-#[must_use]
-pub fn truststore_pem(certificates: &[&str]) -> String {
+/// CA certificates in one PEM text. Every certificate of the input is parsed and written anew, so neither
+/// a key nor a remark that stands beside or inside them gets into a file that everybody may read.
+///
+/// # Errors
+/// [`PkiError::MalformedPem`] when one of the texts holds no certificate, a section that is cut off, or
+/// one that is not a certificate from its first to its last octet.
+pub fn truststore_pem(certificates: &[&str]) -> Result<String, PkiError> {
+    if certificates.is_empty() {
+        return Err(PkiError::MalformedPem {
+            what: "a trust store's certificates",
+            reason: "none was given, and a trust store without certificates trusts nobody",
+            source: None,
+        });
+    }
     let mut text = String::new();
     for pem in certificates {
-        let mut inside = false;
-        for line in pem.lines().map(str::trim) {
-            inside |= line == "-----BEGIN CERTIFICATE-----";
-            if inside {
-                text.push_str(line);
-                text.push('\n');
-            }
-            inside &= line != "-----END CERTIFICATE-----";
+        for certificate in pem::certificates(pem.as_bytes())? {
+            x509::parse(&certificate)?;
+            text.push_str(&pem::encode_certificate(&certificate));
         }
     }
-    text
+    Ok(text)
 }
 
 /// A PKCS#12 key store: one key entry with its chain, `ca_pems` at the chain's end.

@@ -4,8 +4,10 @@ use rcgen::SerialNumber;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::oid_registry::OID_EC_P256;
+use x509_parser::public_key::PublicKey;
 
-use crate::{PkiError, SubjectAltName};
+use crate::{KeyAlgorithm, PkiError, SubjectAltName};
 
 /// Parses one certificate, the whole of it.
 pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {
@@ -33,6 +35,24 @@ pub(crate) fn alternative_name(name: &GeneralName<'_>) -> Option<SubjectAltName>
                 <[u8; 16]>::try_from(*octets).ok().map(|v6| SubjectAltName::Ip(v6.into()))
             }
         }
+        _ => None,
+    }
+}
+
+/// The kind of the certificate's key; none for one that is not among ours.
+pub(crate) fn key_algorithm(certificate: &X509Certificate<'_>) -> Option<KeyAlgorithm> {
+    let info = certificate.public_key();
+    match info.parsed().ok()? {
+        PublicKey::EC(_) => {
+            let curve = info.algorithm.parameters.as_ref()?.as_oid().ok()?;
+            (curve == OID_EC_P256).then_some(KeyAlgorithm::EcdsaP256)
+        }
+        PublicKey::RSA(key) => match key.key_size() {
+            2048 => Some(KeyAlgorithm::Rsa2048),
+            3072 => Some(KeyAlgorithm::Rsa3072),
+            4096 => Some(KeyAlgorithm::Rsa4096),
+            _ => None,
+        },
         _ => None,
     }
 }

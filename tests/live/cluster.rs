@@ -51,11 +51,16 @@ pub(crate) struct TestCluster {
 impl TestCluster {
     /// A cluster with a folder and nothing in it.
     pub(crate) fn new() -> Result<Self> {
+        Self::new_below("caracal-live-")
+    }
+
+    /// The same in a folder whose name begins as given.
+    pub(crate) fn new_below(prefix: &str) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name: ClusterName = format!("t{}-{number}", std::process::id()).parse()?;
         // Kept: the folder is removed with what runs in it, and not by a destructor that knows only files.
-        let home = tempfile::Builder::new().prefix(&format!("caracal-live-{name}-")).tempdir()?.keep();
+        let home = tempfile::Builder::new().prefix(&format!("{prefix}{name}-")).tempdir()?.keep();
         let owned = Owned { name: name.clone(), home: home.clone(), id: None };
         OWNED.lock().map_err(|_| anyhow!("a test died while it was making a cluster"))?.push(owned);
         Ok(Self { name, home })

@@ -1,29 +1,35 @@
 //! `up` again: after nothing, after a kill at a random moment, after Ctrl-C, after `down`, after a dead node.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use caracal_cluster::distribution::Cache;
 use caracal_cluster::lifecycle::Cluster;
 use caracal_cluster::lifecycle::engine::Step;
 use caracal_cluster::plan::{NodeRole, Role};
+use caracal_cluster::ports;
 use caracal_cluster::registry::Registry;
 use caracal_cluster::wire::{Deadline, records};
 use rustix::process::{Pid, Signal};
 
 use crate::Test;
 use crate::cluster::{self, TestCluster, access};
-use crate::jdk::{EVENTS, PROOF_KEY};
+use crate::jdk::{EVENTS, PROOF_KEY, as_admin};
 use crate::product::{self, PATIENCE};
+use crate::program::Program;
 use crate::tools::{self, block};
 
 pub(crate) const TESTS: &[Test] = &[
     ("converge::a_second_up_changes_nothing", a_second_up_changes_nothing),
+    ("converge::lost_leases_move_no_running_node", lost_leases),
     ("converge::ps_tells_the_truth_about_every_node", ps_tells_the_truth),
     ("converge::a_killed_broker_is_named_and_started_again", a_killed_broker),
     ("converge::plan_says_nothing_differs_then_exits_11_after_drift", plan_sees_drift),
     ("converge::down_v_without_a_terminal_asks_for_yes", down_v_asks),
     ("converge::stop_keeps_ports_and_start_brings_it_back", stop_and_start),
     ("converge::down_keeps_records_and_schema_ids", down_keeps_the_data),
+    ("converge::a_directory_with_a_space_a_hash_and_an_umlaut_serves", an_odd_directory),
     ("converge::an_up_killed_at_a_random_moment_is_finished_by_the_next", a_killed_up),
     ("converge::an_up_ended_by_ctrl_c_is_finished_by_the_next", an_interrupted_up),
 ];
@@ -48,6 +54,30 @@ fn a_second_up_changes_nothing() -> Result<()> {
     Ok(())
 }
 
+/// As after a reboot of a shell that kept leases for its session only, or from cron: none is found.
+fn lost_leases() -> Result<()> {
+    let cluster = cluster::shared()?;
+    let (before, ports_before, id) = (pids(cluster)?, listening(cluster)?, cluster.id()?);
+    let leases = ports::lease_dir(Cache::discover()?.root());
+    let held =
+        || Ok::<_, anyhow::Error>(ports::leases(&leases)?.into_iter().filter(|l| l.owner.cluster_id == id));
+    ensure!(held()?.count() == ports_before.len(), "not every port is leased");
+    ports::release_all(&leases, &id)?;
+    let ps = cluster.run(cluster.command(&product::ps(cluster.name()))?)?.succeeded()?;
+    let shown = ports_before.iter().all(|port| ps.text().contains(&format!(":{port}")));
+    ensure!(shown, "without leases `ps` does not show every port of {ports_before:?}:\n{}", ps.text());
+    nothing_to_do(cluster)?;
+    ensure!(pids(cluster)? == before, "a node was restarted: {before:?} became {:?}", pids(cluster)?);
+    let again: BTreeSet<u16> = held()?.map(|lease| lease.port).collect();
+    ensure!(again == ports_before, "{ports_before:?} were leased, now {again:?} are");
+    Ok(())
+}
+
+fn listening(cluster: &TestCluster) -> Result<BTreeSet<u16>> {
+    let nodes = cluster.resolved()?.plan.nodes;
+    Ok(nodes.iter().flat_map(|node| &node.listeners).map(|listener| listener.bind.port()).collect())
+}
+
 fn ps_tells_the_truth() -> Result<()> {
     let cluster = cluster::shared()?;
     let ps = cluster.run(cluster.command(&product::ps(cluster.name()))?)?.succeeded()?;
@@ -67,7 +97,8 @@ fn ps_tells_the_truth() -> Result<()> {
     Ok(())
 }
 
-fn pids(cluster: &TestCluster) -> Result<Vec<(String, u32)>> {
+/// Every node's pid.
+pub(crate) fn pids(cluster: &TestCluster) -> Result<Vec<(String, u32)>> {
     let resolved = cluster.resolved()?;
     resolved
         .plan
@@ -208,6 +239,31 @@ fn down_keeps_the_data() -> Result<()> {
     let after = data(&cluster.resolved()?)?;
     ensure!(before == after, "before `down`: {before:?}, after the next `up`: {after:?} ({ports:?})");
     nothing_to_do(cluster)
+}
+
+/// Each of a JVM's arguments, `.properties` files, URIs and librdkafka's files writes such a path in its own way.
+fn an_odd_directory() -> Result<()> {
+    let cluster = TestCluster::new_below("a b#ü%-")?;
+    cluster.up()?.succeeded()?;
+    nothing_to_do(&cluster)?;
+    let dir = cluster.dir()?;
+    for node in cluster.resolved()?.plan.nodes {
+        // The registry has no log file of its own.
+        let log = dir.node_log(&node.name);
+        let logs = node.role != NodeRole::SchemaRegistry;
+        ensure!(!logs || log.is_file(), "{} does not log to {}", node.name, log.display());
+    }
+    let java =
+        as_admin(&cluster, "org.apache.kafka.tools.TopicCommand")?.args(["--list"]).run()?.succeeded()?;
+    ensure!(java.text().lines().any(|line| line == EVENTS), "{EVENTS} is not among:\n{}", java.text());
+    let config = dir.client(&"consumer".parse()?).join("kcat.conf");
+    let kcat = Program::needed("kcat")?.args(["-F".as_ref(), config.as_os_str()]).args(["-L", "-m", "30"]);
+    let kcat = kcat.within(Duration::from_secs(90)).run()?.succeeded()?;
+    ensure!(kcat.text().contains(EVENTS), "{EVENTS} is not among:\n{}", kcat.text());
+    cluster.down(true)?.succeeded()?;
+    let left = cluster.leftovers()?;
+    ensure!(left.is_empty(), "`down -v` left:\n{}", left.join("\n"));
+    cluster.take_down()
 }
 
 /// Ends a fresh `up` by a signal after a part of the time that one takes; then `up`, `down -v`, and nothing is left.

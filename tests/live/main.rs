@@ -11,12 +11,14 @@
 //! | `CARACAL_LIVE_SEED` | the seed of those moments; printed with each test, fixed unless set |
 //! | `CARACAL_LIVE_KEEP` | `1`: clusters of failed tests keep their files (never their processes) |
 
+mod client;
 mod clients;
 mod cluster;
 mod converge;
 mod credentials;
 mod jdk;
 mod openssl;
+mod operate;
 mod product;
 mod program;
 mod scram;
@@ -40,18 +42,20 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 10] = [
+    let groups: [&[Test]; 12] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
         jdk::TESTS,
         clients::TESTS,
+        client::TESTS,
         scram::TESTS,
         secrets::TESTS,
         // Never get beyond the first steps.
         trouble_machine::TESTS,
         // Spoil the shared cluster, and leave it mended.
         verify::TESTS,
+        operate::TESTS,
         trouble::TESTS,
         // Clusters of their own, each taken down before the next one.
         converge::TESTS,

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use caracal_cluster::lifecycle::Cluster;
 use caracal_cluster::plan::Role;
 use caracal_cluster::wire::{Connection, Deadline, Login, WireErrorKind};
-use caracal_scram::Mechanism;
-use secrecy::SecretString;
+use caracal_cluster::zookeeper::users::user_path;
+use caracal_cluster::zookeeper::{ZkError, ZooKeeper};
+use caracal_scram::{Iterations, Mechanism, ScramCredential};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::Test;
 use crate::cluster::{self, access};
@@ -19,8 +21,11 @@ pub(crate) const TESTS: &[Test] = &[
     ("scram::a_wrong_password_is_refused_on_every_broker", a_wrong_password_is_refused),
     ("scram::sha_256_is_refused", sha_256_is_refused),
     ("scram::a_credential_that_kafka_wrote_lets_us_in", kafkas_credential_lets_us_in),
+    ("scram::kafkas_records_are_ours_character_by_character", kafkas_records_are_ours),
 ];
 
+/// Kafka's tool that writes credentials.
+const TOOL: &str = "kafka.admin.ConfigCommand";
 const LOOK: Duration = Duration::from_secs(30);
 
 fn every_user_logs_in() -> Result<()> {
@@ -83,7 +88,6 @@ fn sha_256_is_refused() -> Result<()> {
 }
 
 fn kafkas_credential_lets_us_in() -> Result<()> {
-    const TOOL: &str = "kafka.admin.ConfigCommand";
     let shared = cluster::shared()?;
     let resolved = shared.resolved()?;
     let entity = ["--entity-type", "users", "--entity-name", "judge"];
@@ -105,4 +109,54 @@ fn kafkas_credential_lets_us_in() -> Result<()> {
         .succeeded()?;
     outcome?;
     wrong
+}
+
+/// The text that stands in ZooKeeper for a user, as it is.
+fn record_in_zookeeper(resolved: &Cluster, user: &str, mechanism: Mechanism) -> Result<String> {
+    let access = access(resolved);
+    let (servers, tls) = (access.zookeepers(), access.zookeeper_tls()?);
+    let data = block(async {
+        let deadline = Deadline::after(LOOK);
+        let mut zookeeper = ZooKeeper::connect_any(&servers, &tls, Duration::from_secs(10), deadline).await?;
+        let (data, _) = zookeeper.data(&user_path(user), deadline).await?;
+        zookeeper.close(deadline).await?;
+        Ok::<_, ZkError>(data)
+    })?;
+    let settings: serde_json::Value = serde_json::from_slice(&data)?;
+    let record = settings["config"][mechanism.name()].as_str();
+    Ok(record.with_context(|| format!("{user} has no {mechanism}"))?.to_owned())
+}
+
+fn kafkas_records_are_ours() -> Result<()> {
+    let shared = cluster::shared()?;
+    let resolved = shared.resolved()?;
+    let entity = ["--entity-type", "users", "--entity-name", "scribe"];
+    // A password of nobody, so a command line and an error may show it.
+    let password = "\u{e9}cole und \u{fc}bung";
+    let mechanisms = [(Mechanism::ScramSha256, 4096), (Mechanism::ScramSha512, 5000)];
+    let compare = |mechanism: Mechanism, rounds: u32| -> Result<()> {
+        let config = format!("{mechanism}=[iterations={rounds},password={password}]");
+        as_admin(shared, TOOL)?.args(["--alter", "--add-config", &config]).args(entity).run()?.succeeded()?;
+        let theirs = record_in_zookeeper(&resolved, "scribe", mechanism)?;
+        // Only salt and count are taken from it; the keys come from the password.
+        let read = ScramCredential::from_kafka_record(mechanism, &theirs)?;
+        ensure!(read.iterations() == rounds, "Kafka wrote {} iterations, not {rounds}", read.iterations());
+        let iterations = Iterations::new(rounds)?;
+        let ours = ScramCredential::derive_with_salt(
+            mechanism,
+            &SecretString::from(password),
+            read.salt(),
+            iterations,
+        )?
+        .to_kafka_record();
+        let ours = ours.expose_secret();
+        ensure!(ours == theirs, "for {mechanism} Kafka wrote\n{theirs}\nand we\n{ours}");
+        Ok(())
+    };
+    let outcomes = mechanisms.map(|(mechanism, rounds)| compare(mechanism, rounds));
+    let names = mechanisms.map(|(mechanism, _)| mechanism.name()).join(",");
+    let deleted = as_admin(shared, TOOL)?.args(["--alter", "--delete-config", &names]).args(entity).run()?;
+    outcomes.into_iter().collect::<Result<()>>()?;
+    deleted.succeeded()?;
+    Ok(())
 }

@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("trouble::contradictory_keys_are_all_named_with_their_lines", contradictory_keys),
     ("trouble::a_node_that_dies_while_starting_is_explained", a_dying_node),
     ("trouble::a_password_changed_by_hand_is_named_and_mended", a_changed_password),
+    ("trouble::a_changed_password_of_the_brokers_themselves_converges", a_changed_inter_broker_password),
     ("trouble::a_certificate_changed_by_hand_is_named_and_mended", a_changed_certificate),
     ("trouble::a_configuration_changed_by_hand_is_named_and_mended", a_changed_configuration),
 ];
@@ -157,6 +158,28 @@ fn a_changed_password() -> Result<()> {
     let (tls, login) = (access.user_tls(user)?, access.login(user)?);
     for broker in access.brokers("EXTERNAL") {
         block(Connection::open(&broker.endpoint, &tls, &login, Deadline::after(PATIENCE)))?;
+    }
+    converge::nothing_to_do(cluster)
+}
+
+/// Brokers with the old and with the new password cannot log in to each other: one after the other would
+/// never end.
+fn a_changed_inter_broker_password() -> Result<()> {
+    let cluster = cluster::shared()?;
+    let before = cluster.resolved()?;
+    let user = before.plan.user_of(Role::InterBroker).context("nobody logs brokers in to each other")?;
+    let password = b"Of-the-brokers-by-hand-in-the-live-suite-0123456789";
+    tools::spoil(&cluster.dir()?.password(&user.name), password)?;
+    let pids = converge::pids(cluster)?;
+    let up = cluster.up()?.succeeded()?;
+    mended(&up, "SCRAM users")?;
+    mended(&up, "configuration")?;
+    mended(&up, "brokers")?;
+    up.saying(&[&format!("password file of {}", user.name), "secrets/passwords/inter-broker"])?;
+    for (node, pid) in pids {
+        let restarted = cluster.pid(&node)? != pid;
+        ensure!(restarted || node.contains("-zookeeper-"), "{node} still runs with the old password");
+        ensure!(!restarted || !node.contains("-zookeeper-"), "{node} was restarted for nothing");
     }
     converge::nothing_to_do(cluster)
 }

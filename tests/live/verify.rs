@@ -196,6 +196,7 @@ fn restart(cluster: &TestCluster, node: &NodePlan) -> Result<()> {
         args: vec![format!("@{}", home.join("config/node.args").display()).into()],
         working_dir: home,
         log: dir.node_console(&node.name),
+        own_log: Some(dir.node_log(&node.name)),
     })?;
     let resolved = cluster.resolved()?;
     let access = access(&resolved);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What `cargo xtask bench credentials` compares with: step 1 of the guide by openssl and keytool. Two
 # authorities, 7 server and 5 client certificates (ECDSA P-256), each with a PEM bundle and with PKCS12 key
-# and trust stores. No SCRAM users: openssl cannot write Kafka's records, and leaving them out favours this
+# and trust stores under a password of its own, as ours have. No SCRAM users: openssl cannot write Kafka's records, and leaving them out favours this
 # script.
 set -euo pipefail
 
@@ -9,7 +9,6 @@ umask 077
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 cd "$WORK"
-openssl rand -hex 20 > password
 
 authority() {
     openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1.key" 2> /dev/null
@@ -27,10 +26,11 @@ leaf() {
         -extfile "$1.ext" -out "$1.pem" 2> /dev/null
     cat "$1.key" "$1.pem" "$2.pem" > "$1.keystore.pem"
     cp "$2.pem" "$1.truststore.pem"
+    openssl rand -hex 20 > "$1.password"
     openssl pkcs12 -export -in "$1.pem" -inkey "$1.key" -certfile "$2.pem" -name "$1" \
-        -passout file:password -out "$1.keystore.p12"
+        -passout "file:$1.password" -out "$1.keystore.p12"
     keytool -importcert -noprompt -alias ca -file "$2.pem" -keystore "$1.truststore.p12" -storetype PKCS12 \
-        -storepass:file password > /dev/null 2>&1
+        -storepass:file "$1.password" > /dev/null 2>&1
 }
 
 authority data-ca

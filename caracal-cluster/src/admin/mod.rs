@@ -6,6 +6,8 @@
 
 pub mod acls;
 pub mod cluster;
+pub mod groups;
+pub mod log_dirs;
 pub mod topics;
 mod topics_alter;
 mod topics_delete;
@@ -18,6 +20,7 @@ use crate::wire::{ApiError, Connection, Deadline, Endpoint, Login, TlsConfig, Wi
 
 pub use acls::{AclBinding, AclDrift};
 pub use cluster::ClusterState;
+pub use log_dirs::LogDir;
 pub use topics::{TopicDrift, TopicState};
 pub use users::{ScramUpsert, ScramUser};
 

@@ -98,6 +98,19 @@ impl fmt::Display for TopicDrift {
 }
 
 impl TopicState {
+    /// How many in-sync copies a write needs; 1 where the broker does not say.
+    pub fn min_in_sync(&self) -> usize {
+        self.config.get("min.insync.replicas").and_then(|entry| entry.value.parse().ok()).unwrap_or(1)
+    }
+
+    /// A topic for tests of whatever judges it.
+    #[cfg(test)]
+    pub(crate) fn for_tests(name: &str, min_in_sync: &str, partitions: Vec<PartitionMetadata>) -> Self {
+        let least = ConfigValue { value: min_in_sync.to_owned(), set_on_topic: true };
+        let config = BTreeMap::from([("min.insync.replicas".to_owned(), least)]);
+        Self { name: name.to_owned(), internal: false, partitions, config }
+    }
+
     /// How a topic differs from its plan; nothing when it is as planned.
     pub fn drift(found: Option<&Self>, planned: &TopicPlan) -> Vec<TopicDrift> {
         let Some(found) = found else {

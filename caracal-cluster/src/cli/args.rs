@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::exit;
+use super::ops::{NodesCommand, OperateCommand};
 use crate::dir::{DirError, StateRoot};
 use crate::lifecycle::commands::Selection;
 use crate::names::ClusterName;
@@ -47,6 +48,9 @@ pub enum Command {
     ///     cargo xtask credentials --name demo
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Credentials(CredentialsArgs),
+    /// Operating what was made: health, users, topics, groups and so on.
+    #[command(flatten)]
+    Operate(OperateCommand),
 }
 
 /// What can be done with a cluster.
@@ -131,6 +135,9 @@ pub enum ClusterCommand {
     ///     cargo xtask cluster plan --exit-code            exits with 11 when anything differs
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Plan(PlanArgs),
+    /// Operating its nodes: logs, restarts, blows.
+    #[command(flatten)]
+    Nodes(NodesCommand),
 }
 
 /// Which cluster.

@@ -7,6 +7,7 @@ use crate::lifecycle::access::AccessError;
 use crate::lifecycle::commands::CommandError;
 use crate::lifecycle::engine::EngineError;
 use crate::lifecycle::{ClusterError, StepError};
+use crate::ops::OpsError;
 use crate::plan::PlanError;
 use crate::probe::matrix::VerifyError;
 use crate::wire::{WireError, WireErrorKind};
@@ -25,7 +26,8 @@ pub const MACHINE: u8 = 3;
 pub const UNAVAILABLE: u8 = 4;
 /// A node is not healthy, or a proof failed.
 pub const UNHEALTHY: u8 = 10;
-/// What is differs from what should be (`plan --exit-code`).
+/// What is differs from what should be (`plan --exit-code`, `topics apply --dry-run`), or a limit that was
+/// asked for is exceeded (`lag --fail-over`).
 pub const DRIFT: u8 = 11;
 /// User name or password was refused.
 pub const AUTHENTICATION: u8 = 12;
@@ -43,7 +45,7 @@ Exit codes:
     3  this machine lacks something: Java, Maven, network, a free port, disk
     4  the cluster is locked by another command, or does not exist
    10  a node is not healthy, or a proof failed
-   11  something differs (`cluster plan --exit-code`)
+   11  something differs (`cluster plan --exit-code`, `topics apply --dry-run`), or a limit is exceeded
    12  user name or password was refused
    13  a TLS handshake or certificate was refused
   130  interrupted";
@@ -60,6 +62,34 @@ pub fn of(error: &CommandError) -> u8 {
             VerifyError::Random => MACHINE,
             VerifyError::Minting { .. } => FAULT,
         },
+    }
+}
+
+/// The code of a failed operation.
+pub fn of_operation(error: &OpsError) -> u8 {
+    match error {
+        OpsError::Cluster(error) => of_cluster(error),
+        OpsError::Access(error) => of_access(error),
+        OpsError::Admin(error) => of_admin(error),
+        OpsError::Wire(error) => of_wire(error),
+        OpsError::ZooKeeper(error) => of_zookeeper(error),
+        OpsError::Step(error) => of_step(error),
+        OpsError::NoSuch { .. }
+        | OpsError::Refused { .. }
+        | OpsError::File { .. }
+        | OpsError::Unusable { .. } => USAGE,
+        OpsError::Registry(_) | OpsError::Item(_) | OpsError::Items { .. } | OpsError::Awaited { .. } => {
+            UNHEALTHY
+        }
+    }
+}
+
+fn of_admin(error: &AdminError) -> u8 {
+    match error {
+        AdminError::Wire(error) => of_wire(error),
+        AdminError::Unreachable { .. }
+        | AdminError::NoController { .. }
+        | AdminError::UnknownBroker { .. } => UNHEALTHY,
     }
 }
 
@@ -123,7 +153,9 @@ fn of_credentials(error: &CredentialsError) -> u8 {
         CredentialsError::Random { .. } => MACHINE,
         CredentialsError::Pki { .. }
         | CredentialsError::Missing { .. }
-        | CredentialsError::HalfAuthority { .. } => UNHEALTHY,
+        | CredentialsError::HalfAuthority { .. }
+        | CredentialsError::ExpiredAuthority { .. }
+        | CredentialsError::Password { .. } => UNHEALTHY,
     }
 }
 

@@ -11,6 +11,16 @@
 //! | `list` | [`ListReport`](crate::lifecycle::commands::ListReport): `state_root`, `clusters[] {cluster, directory, runtime, kafka_version, registry, running, nodes, problem}` |
 //! | `plan` | [`PlanReport`](crate::lifecycle::commands::PlanReport): `cluster`, `directory`, `existed`, `ports_known`, `differs`, `notes[] {severity, key, consequence}`, `steps[] {step, title, standing, details[]}`, `files[] {node, path, change, diff?, text?}` |
 //! | `verify` | [`VerifyReport`](crate::probe::matrix::VerifyReport): `cluster`, `kafka_version`, `registry`, `ok`, `cells[] {id, group, what, target, principal, expected, control, outcome, seen, millis}`, `round_trips`, `millis` |
+//! | `restart` | [`RestartReport`](crate::ops::restart::RestartReport): `cluster`, `all_at_once`, `dry_run`, `nodes[] {node, role, outcome, down_millis, in_sync_millis}`, `millis` |
+//! | `kill`, `pause`, `resume` | [`StrikeReport`](crate::ops::nodes::StrikeReport): `cluster`, `dry_run`, `nodes[] {node, outcome}` |
+//! | `health` | [`HealthReport`](crate::ops::health::HealthReport): `cluster`, `healthy`, `leader`, `controller`, `partitions {total, offline[], under_min_isr[], under_replicated[]}`, `checks[] {check, target, state, seen}`, `millis` |
+//! | `lag` | [`LagReport`](crate::ops::lag::LagReport): `cluster`, `groups[] {group, state, coordinator, lag, partitions[] {topic, partition, committed, end, lag}}`, `millis` |
+//! | `users list` | [`UsersReport`](crate::ops::facts::UsersReport): `cluster`, `users[] {user, role, super_user, credentials[] {mechanism, iterations}}`, `millis` |
+//! | `api-versions` | [`ApisReport`](crate::ops::facts::ApisReport): `cluster`, `brokers[] {node, id, apis[] {key, min, max}, error}`, `millis` |
+//! | `certs check` | [`CertificatesReport`](crate::ops::facts::CertificatesReport): `cluster`, `certificates[] {id, days_left, subject, issuer, serial_hex, not_before, not_after, sans[], is_ca, usages[], fingerprint_sha256}` |
+//! | `logs` | one document a line: [`Entry`](crate::ops::logs::Entry): `node`, `time`, `level`, `logger`, `message` |
+//!
+//! With `--watch` a document is printed at each look, one a line.
 //!
 //! A failure of any command is `{"format":1,"command":..,"error":{"message":..,"causes":[..],"exit_code":..}}`.
 //! No document holds a secret.

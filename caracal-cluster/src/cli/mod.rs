@@ -20,6 +20,7 @@
 mod args;
 pub mod exit;
 pub mod json;
+pub mod ops;
 mod output;
 mod run;
 mod signal;

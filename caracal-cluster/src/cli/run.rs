@@ -12,7 +12,7 @@ use super::args::{
 use super::output::{Output, Tone, wrap_indented};
 use super::ticks::Live;
 use super::verify::{self, Detail};
-use super::{exit, json, signal, summary, tables};
+use super::{exit, json, ops, signal, summary, tables};
 use crate::lifecycle::chain;
 use crate::lifecycle::commands::{self, CommandError, DownReport, Selection};
 use crate::lifecycle::down::StopReport;
@@ -48,6 +48,8 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Cluster(ClusterCommand::Plan(args)) => plan(args, output).await,
         Command::Credentials(args) => credentials(args, output).await,
         Command::Verify(args) => prove(args, output).await,
+        Command::Operate(command) => return ops::operate(command).await,
+        Command::Cluster(ClusterCommand::Nodes(command)) => return ops::nodes(command).await,
     };
     let code = outcome.unwrap_or_else(|failure| fail(name, &target, &failure, output));
     ExitCode::from(code)
@@ -71,6 +73,10 @@ fn about(command: &Command) -> (&'static str, Target, Reporting) {
             ("credentials", args.target.described(args.spec.as_deref()), args.reporting)
         }
         Command::Verify(args) => ("verify", args.target.clone(), args.reporting),
+        // These print by themselves.
+        Command::Operate(_) | Command::Cluster(ClusterCommand::Nodes(_)) => {
+            ("operate", Target::default(), Reporting::default())
+        }
     }
 }
 

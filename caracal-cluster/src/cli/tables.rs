@@ -101,7 +101,7 @@ fn memory(bytes: u64) -> String {
 }
 
 /// A duration in its two largest units.
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
         (0, 0, 0, s) => format!("{s}s"),
         (0, 0, m, s) => format!("{m}m{s:02}s"),
@@ -155,14 +155,14 @@ fn list_row(report: &ListReport, cluster: &ClusterSummary) -> Vec<String> {
     ]
 }
 
-fn bare(head: &[&str]) -> Table {
+pub(super) fn bare(head: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
     table
 }
 
 /// The table's text without what only fills it up.
-fn finished(table: &Table) -> String {
+pub(super) fn finished(table: &Table) -> String {
     let mut table = table.clone();
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));

@@ -3,6 +3,8 @@
 //! Java tools read `client.properties` (PKCS12 stores), librdkafka's tools `kcat.conf` (PEM), services
 //! `profile.toml` or the variables of `.env.kafka`. All of them name the same certificate and password.
 
+use std::collections::BTreeMap;
+
 use caracal_kafka_contract::profile::{
     ConnectionProfile, KafkaEndpoint, Mechanism, RegistryEndpoint, SaslLogin, TlsFiles,
 };
@@ -11,13 +13,13 @@ use ring::digest;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::{Credentials, CredentialsError, generate_password};
+use super::{Credentials, CredentialsError, file_digest, generate_password};
 use crate::dir::DirError;
 use crate::plan::{APPLICATION_PREFIX, Ca, UserPlan};
 use crate::properties::Properties;
 
 /// The shape of a bundle; a new one makes every bundle again.
-const BUNDLE_FORMAT: u32 = 1;
+const BUNDLE_FORMAT: u32 = 2;
 
 /// What a bundle was made from; stores are encrypted with fresh salts, so only this tells whether one is
 /// still right.
@@ -25,7 +27,8 @@ const BUNDLE_FORMAT: u32 = 1;
 struct BundleRecord {
     format: u32,
     source_sha256: String,
-    files: Vec<String>,
+    /// SHA-256 of every file as it was written, so that a change by hand is found.
+    files: BTreeMap<String, String>,
 }
 
 /// The files of one user.
@@ -60,11 +63,14 @@ impl<'a> ClientFiles<'a> {
                 "client files of {user} were made for another certificate, password or address"
             )));
         }
-        Ok(record
-            .files
-            .iter()
-            .find(|file| !folder.join(file).exists())
-            .map(|file| format!("client file {file} of {user} is missing")))
+        Ok(record.files.iter().find_map(|(file, written)| {
+            let path = folder.join(file);
+            if !path.exists() {
+                return Some(format!("client file {file} of {user} is missing"));
+            }
+            (file_digest(&path).as_ref() != Some(written))
+                .then(|| format!("client file {file} of {user} was changed by hand or is open to others"))
+        }))
     }
 
     /// Makes every file.
@@ -113,7 +119,12 @@ impl<'a> ClientFiles<'a> {
         let record = BundleRecord {
             format: BUNDLE_FORMAT,
             source_sha256: self.source()?,
-            files: files.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            files: files
+                .iter()
+                .map(|(name, bytes)| {
+                    ((*name).to_owned(), hex::encode(digest::digest(&digest::SHA256, bytes)))
+                })
+                .collect(),
         };
         self.credentials.dir.write_json(&folder.join("bundle.json"), &record)?;
         Ok(())
@@ -214,21 +225,27 @@ impl<'a> ClientFiles<'a> {
         p.render(&format!("Java {kind} as {user}")).into_bytes()
     }
 
+    /// librdkafka's own form: everything behind the first `=` is the value as it stands, in UTF-8. It undoes
+    /// no escapes; neither password nor path can hold a line's end.
     fn kcat(&self, password: &SecretString) -> Vec<u8> {
-        let mut p = Properties::new();
-        p.section("Brokers")
-            .set("bootstrap.servers", self.credentials.plan.endpoints.bootstrap.join(","))
-            .set("security.protocol", "SASL_SSL");
-        p.section("Log-in")
-            .set("sasl.mechanism", "SCRAM-SHA-512")
-            .set("sasl.username", &self.user.name)
-            .set("sasl.password", password.expose_secret());
-        p.section("Mutual TLS")
-            .set("ssl.ca.location", self.path("ca.pem"))
-            .set("ssl.certificate.location", self.path("client.pem"))
-            .set("ssl.key.location", self.path("client.key"))
-            .set("ssl.endpoint.identification.algorithm", "https");
-        p.render(&format!("kcat and every other librdkafka client as {}", self.user.name)).into_bytes()
+        let user = &self.user.name;
+        let lines = [
+            format!("# kcat and every other librdkafka client as {user}"),
+            "# Generated from the cluster's plan; changes made here are overwritten.".to_owned(),
+            "\n# Brokers".to_owned(),
+            format!("bootstrap.servers={}", self.credentials.plan.endpoints.bootstrap.join(",")),
+            "security.protocol=SASL_SSL".to_owned(),
+            "\n# Log-in".to_owned(),
+            "sasl.mechanism=SCRAM-SHA-512".to_owned(),
+            format!("sasl.username={user}"),
+            format!("sasl.password={}", password.expose_secret()),
+            "\n# Mutual TLS".to_owned(),
+            format!("ssl.ca.location={}", self.path("ca.pem")),
+            format!("ssl.certificate.location={}", self.path("client.pem")),
+            format!("ssl.key.location={}", self.path("client.key")),
+            "ssl.endpoint.identification.algorithm=https\n".to_owned(),
+        ];
+        lines.join("\n").into_bytes()
     }
 
     /// The variables that the contract documents; secrets by file only.

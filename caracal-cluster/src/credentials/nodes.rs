@@ -9,7 +9,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Credentials, CredentialsError};
 use crate::dir::{ClusterDir, DirError};
-use crate::plan::{NodePlan, SecretContent};
+use crate::plan::{ListenerPlan, NodePlan, SecretContent};
+
+/// The entry of a node's digests that is no file: where it listens, which its peers have to know.
+pub const LISTENERS: &str = "listeners";
 
 /// The files of one node.
 #[derive(Clone, Debug)]
@@ -47,7 +50,7 @@ impl<'a> NodeFiles<'a> {
     /// When a file cannot be written or a credential is missing.
     pub fn write(&self) -> Result<Vec<String>, CredentialsError> {
         let home = self.dir().node(&self.node.name);
-        for folder in ["config", "secrets", "data", "logs", "run"] {
+        for folder in ["config", "secrets", "data", "logs", "run", "run/tmp"] {
             store::create_private_dir(&home.join(folder)).map_err(DirError::from)?;
         }
         let mut written = Vec::new();
@@ -59,14 +62,19 @@ impl<'a> NodeFiles<'a> {
         Ok(written)
     }
 
-    /// SHA-256 of every planned file, by path: what a start remembers and a later look compares.
+    /// SHA-256 of every planned file, by path, and of the node's [`LISTENERS`]: what a start remembers and a
+    /// later look compares.
     ///
     /// # Errors
     /// When a credential is missing.
     pub fn digests(&self) -> Result<BTreeMap<String, String>, CredentialsError> {
-        let contents = self.contents()?;
+        let listener = |listener: &ListenerPlan| {
+            let ListenerPlan { name, bind, advertised_host, advertised_port, .. } = listener;
+            format!("{name} {bind} {advertised_host}:{advertised_port}\n")
+        };
+        let listeners: String = self.node.listeners.iter().map(listener).collect();
+        let contents = self.contents()?.into_iter().chain([(LISTENERS.to_owned(), listeners.into())]);
         Ok(contents
-            .into_iter()
             .map(|(path, text)| {
                 (path, hex::encode(digest::digest(&digest::SHA256, text.expose_secret().as_bytes())))
             })
@@ -99,7 +107,11 @@ impl<'a> NodeFiles<'a> {
                     .map(|ca| self.credentials.authority_pem(*ca))
                     .collect::<Result<Vec<_>, _>>()?;
                 let pems: Vec<&str> = pems.iter().map(String::as_str).collect();
-                Ok(SecretString::from(stores::truststore_pem(&pems)))
+                let text = stores::truststore_pem(&pems).map_err(|source| CredentialsError::Pki {
+                    what: format!("the trust store of {}", self.node.name),
+                    source: Box::new(source),
+                })?;
+                Ok(SecretString::from(text))
             }
             SecretContent::Password(user) => self.credentials.expect_password(user),
             SecretContent::Properties(text) => self.fill_passwords(text),

@@ -22,10 +22,10 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new() -> Self {
+    fn new_in(state: &str) -> Self {
         let temp = TempDir::new().unwrap();
         let spec = ClusterSpec::default();
-        let dir = StateRoot::at(&temp.path().join("state")).unwrap().cluster(&spec.name);
+        let dir = StateRoot::at(&temp.path().join(state)).unwrap().cluster(&spec.name);
         dir.create().unwrap();
         let plan = plan::plan(&spec, &plan::tests::golden_inputs(&spec)).unwrap();
         Self { _temp: temp, dir, plan, now: OffsetDateTime::now_utc() }
@@ -36,7 +36,11 @@ impl Fixture {
     }
 
     fn made() -> Self {
-        let fixture = Self::new();
+        Self::made_in("state")
+    }
+
+    fn made_in(state: &str) -> Self {
+        let fixture = Self::new_in(state);
         fixture.credentials().apply().unwrap();
         fixture
     }
@@ -123,6 +127,22 @@ fn an_expired_certificate_is_named_and_renewed() {
     assert!(drift.iter().all(|line| line.ends_with("has expired")), "{drift:?}");
     fixture.credentials().apply().unwrap();
     assert!(fixture.credentials().observe().unwrap().is_clean());
+}
+
+#[test]
+fn an_expired_authority_is_named_with_both_files_and_nothing_is_set_aside() {
+    let mut fixture = Fixture::made();
+    fixture.now += Duration::days(i64::from(fixture.plan.pki.ca_days) + 2);
+    let error = fixture.credentials().apply().unwrap_err().to_string();
+    for part in ["-ca.pem expired at", "-ca.key away"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    assert!(!fixture.pki("set-aside").exists());
+    for file in ["data-ca.pem", "data-ca.key", "control-ca.pem", "control-ca.key"] {
+        std::fs::remove_file(fixture.pki(file)).unwrap();
+    }
+    fixture.credentials().apply().unwrap();
+    assert!(fixture.credentials().observe().unwrap().is_clean(), "the way out leads out");
 }
 
 #[test]
@@ -220,6 +240,92 @@ fn client_files_are_made_again_only_for_a_reason() {
     files.write().unwrap();
     std::fs::remove_file(folder.join("kcat.conf")).unwrap();
     assert!(files.problem().unwrap().unwrap().contains("kcat.conf of producer is missing"));
+}
+
+#[test]
+fn another_kind_of_key_in_the_plan_is_drift_of_every_certificate_and_of_no_authority() {
+    let mut fixture = Fixture::made();
+    // One certificate: generating RSA keys takes long.
+    fixture.plan.pki.certificates.retain(|certificate| certificate.id == "client.producer");
+    fixture.plan.pki.algorithm = KeyAlgorithm::Rsa2048;
+    let drift = fixture.drift();
+    assert_eq!(drift.len(), 1, "{drift:?}");
+    assert!(drift[0].contains("is ecdsa-p256, planned is rsa-2048"), "{drift:?}");
+    let authority = std::fs::read(fixture.pki("data-ca.pem")).unwrap();
+    fixture.credentials().apply().unwrap();
+    assert!(fixture.credentials().observe().unwrap().is_clean());
+    assert_eq!(std::fs::read(fixture.pki("data-ca.pem")).unwrap(), authority);
+}
+
+#[test]
+fn java_reads_latin_1_and_librdkafka_reads_the_value_as_it_stands() {
+    let fixture = Fixture::made_in("a b#ü");
+    let credentials = fixture.credentials();
+    let user = fixture.plan.user("producer").unwrap();
+    store::write_private(&fixture.dir.password(&user.name), b"!a=b#c:d%e'f/g-h").unwrap();
+    ClientFiles::new(&credentials, user).unwrap().write().unwrap();
+    let folder = fixture.dir.client(&user.name);
+    let read =
+        |file: &str| String::from_utf8(store::read_private(&folder.join(file)).unwrap().to_vec()).unwrap();
+    for file in ["client.properties", "producer.properties", "consumer.properties"] {
+        assert!(read(file).is_ascii(), "{file}");
+        let entries = crate::properties::parse(&read(file));
+        let found = entries.iter().find(|(key, _)| key == "ssl.keystore.location").unwrap();
+        assert_eq!(Path::new(&found.1), folder.join("keystore.p12"));
+    }
+    let kcat = read("kcat.conf");
+    let value = |key: &str| kcat.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap();
+    assert_eq!(value("sasl.password"), "!a=b#c:d%e'f/g-h");
+    assert_eq!(Path::new(value("ssl.key.location")), folder.join("client.key"));
+}
+
+#[test]
+fn a_client_file_changed_by_hand_or_opened_to_others_is_named_and_made_again() {
+    let fixture = Fixture::made();
+    let credentials = fixture.credentials();
+    let user = fixture.plan.user("producer").unwrap();
+    let files = ClientFiles::new(&credentials, user).unwrap();
+    files.write().unwrap();
+    let folder = fixture.dir.client(&user.name);
+    for file in ["client.properties", "password", "keystore.p12", "profile.toml"] {
+        store::write_private(&folder.join(file), b"another text").unwrap();
+        let problem = files.problem().unwrap().unwrap();
+        assert!(problem.contains(&format!("{file} of producer was changed by hand")), "{problem}");
+        files.write().unwrap();
+        assert_eq!(files.problem().unwrap(), None);
+    }
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(folder.join("client.key"), open).unwrap();
+    let problem = files.problem().unwrap().unwrap();
+    assert!(problem.contains("client.key of producer") && problem.contains("open to others"), "{problem}");
+    files.write().unwrap();
+    assert_eq!(files.problem().unwrap(), None, "the mode is mended although the text was right");
+}
+
+#[test]
+fn a_typed_password_that_a_reader_could_not_carry_is_refused_by_file_and_rule_without_its_value() {
+    let fixture = Fixture::made();
+    let path = fixture.dir.password(&"producer".parse().unwrap());
+    let bad = [
+        ("hunter-hunter\"2", "double quote"),
+        ("hunter-hunter\\2", "backslash"),
+        ("hunter-${hunter}", "dollar"),
+        ("hunter-hünter-2", "printable ASCII"),
+        ("hunter hunter 2", "without spaces"),
+        ("hunter-hunter-2\r\n", "line ends"),
+        ("hunter-2", "too short"),
+        ("", "too short"),
+    ];
+    for (text, rule) in bad {
+        store::write_private(&path, text.as_bytes()).unwrap();
+        let error = fixture.credentials().observe().unwrap_err().to_string();
+        assert!(error.contains("passwords/producer") && error.contains(rule), "{error}");
+        assert!(!error.contains("hunter"), "{error}");
+        assert!(fixture.credentials().apply().is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), text.as_bytes(), "what was typed is not replaced");
+    }
+    store::write_private(&path, b"typed-by-hand_2026!{}#'%\n").unwrap();
+    assert!(fixture.credentials().observe().unwrap().is_clean(), "what needs no quoting is taken");
 }
 
 #[test]

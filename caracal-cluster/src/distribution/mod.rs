@@ -25,7 +25,10 @@ mod unpack;
 pub use artifacts::{Artifact, kafka_lock, registry_lock};
 pub(crate) use cache::is_executable;
 pub use cache::{Cache, InstallError, Installed, Tools};
-pub use java::{FoundJava, Java, JavaError, JavaPolicy, JavaSource, JavaVersion, find_java, find_or_fetch};
+pub use java::{
+    FoundJava, Java, JavaError, JavaPolicy, JavaSource, JavaVersion, find_java, find_or_fetch,
+    find_or_fetched,
+};
 pub use lock::{Fault, Lock, LockError, LockedFile, Sha256, VerifyError, lock_from_directory};
 pub use maven::{MavenCause, MavenError};
 pub use unpack::UnpackError;

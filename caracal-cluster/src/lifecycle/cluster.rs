@@ -169,6 +169,19 @@ impl Cluster {
         Self::for_looking(root, Some(&wanted), None)
     }
 
+    /// A cluster as its last plan tells it, for looking only: its description is no longer taken, its nodes
+    /// may run all the same. None when it was never carried out wholly.
+    pub(crate) fn as_carried_out(root: &StateRoot, name: Option<&ClusterName>) -> Option<Self> {
+        let dir = root.cluster(&wanted_name(name));
+        let record = dir.read_record().ok()??;
+        let plan = last_plan(&dir)?;
+        let text = dir.read_text(&dir.spec()).ok().flatten().unwrap_or_default();
+        let spec = ClusterSpec::parse_unchecked(&text).unwrap_or_default();
+        let spec = ClusterSpec { name: dir.cluster().clone(), ..spec };
+        let cache = Cache::discover().ok()?;
+        Some(Self { dir, spec, record, plan, cache, existed: true, ports_known: true })
+    }
+
     /// The name of a cluster that has been made.
     ///
     /// # Errors
@@ -228,7 +241,7 @@ impl Cluster {
     ) -> Result<Self, ClusterError> {
         let cache = Cache::discover()?;
         let (map, ports_known) = port_map(&spec, &dir, &record, &cache, ports)?;
-        let plan = plan::plan(&spec, &inputs(&spec, &dir, &cache, map))?;
+        let plan = plan::plan(&spec, &inputs(&spec, &dir, &cache, map)?)?;
         Ok(Self { dir, spec, record, plan, cache, existed, ports_known })
     }
 
@@ -322,6 +335,9 @@ fn read_spec(
     }
     let wanted = wanted_name(name);
     let dir = root.cluster(&wanted);
+    // The record first: a newer version's description may hold keys that this one would call unknown,
+    // while the record says which version is needed.
+    dir.read_record()?;
     match dir.read_text(&dir.spec())? {
         Some(text) => Ok(ClusterSpec::parse(&text, &dir.spec().display().to_string())?),
         None => Ok(ClusterSpec { name: wanted, ..ClusterSpec::default() }),
@@ -371,18 +387,34 @@ fn refuse_kept_data(spec: &ClusterSpec, known: &ClusterRecord) -> Result<(), Clu
     Ok(())
 }
 
-fn inputs(spec: &ClusterSpec, dir: &ClusterDir, cache: &Cache, ports: BTreeMap<PortKey, u16>) -> PlanInputs {
-    let jars = Artifact::kafka(&spec.kafka.version).map_or_else(Vec::new, |kafka| {
-        let home = cache.directory(kafka);
-        kafka.lock().files().iter().map(|file| home.join(file.name()).display().to_string()).collect()
-    });
-    PlanInputs {
-        directory: dir.path().display().to_string(),
+fn inputs(
+    spec: &ClusterSpec,
+    dir: &ClusterDir,
+    cache: &Cache,
+    ports: BTreeMap<PortKey, u16>,
+) -> Result<PlanInputs, PlanError> {
+    let jars = match Artifact::kafka(&spec.kafka.version) {
+        None => Vec::new(),
+        Some(kafka) => {
+            let home = cache.directory(kafka);
+            let files = kafka.lock().files().iter();
+            files.map(|file| utf8(&home.join(file.name()))).collect::<Result<_, _>>()?
+        }
+    };
+    Ok(PlanInputs {
+        directory: utf8(&dir.path())?,
         kafka_jars: jars,
-        registry_home: cache.directory(Artifact::registry()).display().to_string(),
+        registry_home: utf8(&cache.directory(Artifact::registry()))?,
         registry_version: Artifact::registry().version().to_owned(),
         ports,
-    }
+    })
+}
+
+/// A path as configurations name it.
+fn utf8(path: &Path) -> Result<String, PlanError> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| PlanError::PathNotUtf8 { path: path.display().to_string() })
 }
 
 /// A port for every listener, and whether all of them are certain.
@@ -399,21 +431,21 @@ fn port_map(
     let leases = ports::lease_dir(cache.root());
     let owner = LeaseOwner { cluster_id: record.cluster_id.clone(), state_dir: dir.path() };
     let held = ports::leases(&leases)?;
-    let last = (mode == Ports::Look).then(|| last_plan(dir)).flatten();
+    let last = last_plan(dir);
     let mut map = BTreeMap::new();
     let mut certain = true;
     for (at, key) in (0_u16..).zip(plan::port_keys(spec)) {
         let purpose = format!("{} {}", key.0, key.1);
         let known = held.iter().find(|lease| lease.owner == owner && lease.purpose == purpose);
+        // Without a lease, the port that it had: nodes may run there although the leases were lost.
+        let node = last.as_ref().and_then(|plan| plan.node(key.0.as_str()));
+        let before = node.and_then(|node| node.listener(&key.1)).map(|listener| listener.bind.port());
         let port = match (known, mode) {
             (Some(lease), _) => lease.port,
-            (None, Ports::Lease) => ports::lease(&leases, &owner, &purpose)?.port,
+            (None, Ports::Lease) => ports::lease(&leases, &owner, &purpose, before)?.port,
             (None, Ports::Look) => {
-                certain = false;
-                // The port that it had makes a plan that is only looked at differ where it really does.
-                let node = last.as_ref().and_then(|plan| plan.node(key.0.as_str()));
-                let listener = node.and_then(|node| node.listener(&key.1));
-                listener.map_or(20_000 + at, |listener| listener.bind.port())
+                certain &= before.is_some_and(|port| ports::is_held_by(port, &record.cluster_id));
+                before.unwrap_or(20_000 + at)
             }
         };
         map.insert(key, port);

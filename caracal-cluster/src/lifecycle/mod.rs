@@ -6,6 +6,7 @@ pub mod commands;
 pub mod down;
 pub mod engine;
 mod error;
+mod single;
 mod steps;
 mod world;
 

@@ -1,6 +1,6 @@
 //! A broker: the guide's settings, every `ssl.*` and `sasl.*` key under its listener's prefix.
 
-use super::jvm::{Jvm, Main, Tuning, argument_file, log4j};
+use super::jvm::{Jvm, Main, Tuning, argument_file, audit_log4j, file_uri, log4j};
 use super::model::{Ca, FilePlan, ListenerPlan, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan};
 use super::{Context, advertised, pki, users};
 use crate::properties::Properties;
@@ -15,9 +15,10 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
     let jvm = Jvm {
         heap_mib: context.spec.kafka.heap_mib,
         tuning: Tuning::Throughput,
+        temporary: path("run/tmp"),
         system_properties: vec![
             ("kafka.logs.dir", path("logs")),
-            ("log4j.configuration", format!("file:{}", path("config/log4j.properties"))),
+            ("log4j.configuration", file_uri(&path("config/log4j.properties"))),
             // Only the provider that the configuration names may resolve values (CVE-2024-31141).
             ("org.apache.kafka.automatic.config.providers", DIRECTORY_PROVIDER.to_owned()),
         ],
@@ -38,7 +39,10 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
         files: vec![
             file("config/server.properties", server_properties(context, id)),
             file("config/node.args", argument_file(name, &jvm)),
-            file("config/log4j.properties", log4j(&path("logs/server.log"), QUIET)),
+            file(
+                "config/log4j.properties",
+                log4j(&path("logs/server.log"), QUIET) + &audit_log4j(&path("logs/audit.log")),
+            ),
         ],
         secrets: vec![
             secret("secrets/listener.keystore.pem", SecretContent::KeystorePem(pki::listener_id(name))),

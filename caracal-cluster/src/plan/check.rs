@@ -3,6 +3,8 @@
 //! A plan that the planner made has no [`Severity::Error`]; the rules are there so that a change of the
 //! planner which would break a promise fails a test, and so that a legal but risky spec says so.
 
+mod promises;
+
 use std::collections::BTreeMap;
 
 use caracal_pki::SubjectAltName;
@@ -45,6 +47,9 @@ pub fn check(plan: &ClusterPlan) -> Vec<Note> {
         exposure(node, &mut notes);
     }
     ports(plan, &mut notes);
+    promises::topics(plan, &mut notes);
+    promises::settings(plan, &mut notes);
+    promises::super_users(plan, &mut notes);
     durability(plan, &mut notes);
     ensemble(plan, &mut notes);
     lifetimes(plan, &mut notes);
@@ -106,6 +111,13 @@ fn secrets_in_text(node: &NodePlan, notes: &mut Vec<Note>) {
         let leaking = file.text.lines().any(|line| {
             line.split("password=\"").skip(1).any(|rest| !rest.starts_with("${") && !rest.starts_with("@{"))
         });
+        // A line for JAAS is no secret as a whole; its passwords were looked at above.
+        let leaking = leaking
+            || file.path.ends_with(".properties")
+                && properties::parse(&file.text).iter().any(|(key, value)| {
+                    let reference = value.starts_with("${") || key.ends_with("sasl.jaas.config");
+                    properties::names_a_secret(key) && !reference
+                });
         if leaking || file.text.contains("PRIVATE KEY") {
             add(
                 notes,
@@ -254,6 +266,21 @@ mod tests {
         let mut plan = default_plan();
         replace_in_broker(&mut plan, "password=\"${directory", "password=\"hunter2 ${directory");
         assert_eq!(errors(&plan).len(), 1);
+    }
+
+    #[test]
+    fn a_key_that_names_a_secret_carries_a_reference_only() {
+        let mut plan = default_plan();
+        replace_in_broker(
+            &mut plan,
+            "broker.id=1\n",
+            "broker.id=1\npassword.encoder.secret=${directory:/x:y}\n",
+        );
+        assert_eq!(errors(&plan), Vec::<String>::new());
+        replace_in_broker(&mut plan, "encoder.secret=${directory:/x:y}", "encoder.secret=hunter2");
+        let notes = check(&plan);
+        assert_eq!(errors(&plan).len(), 1);
+        assert!(!format!("{notes:?}").contains("hunter2"), "a finding never shows the value");
     }
 
     #[test]

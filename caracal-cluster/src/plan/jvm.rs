@@ -1,6 +1,9 @@
 //! A node's Java argument file (`java @node.args`) and log configuration.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::names::NodeName;
+use crate::properties::escape_value;
 
 /// System property that marks a node's process with its cluster's identity.
 pub const CLUSTER_ID_PROPERTY: &str = "caracal.cluster.id";
@@ -16,6 +19,9 @@ const DISALLOWED_LOGIN_MODULES: &str =
 pub(super) struct Jvm<'a> {
     pub heap_mib: u32,
     pub tuning: Tuning,
+    /// Folder for what a JVM and its libraries unpack. The system's own is shared with other users, and a
+    /// node that is killed would leave its part there for good.
+    pub temporary: String,
     pub system_properties: Vec<(&'a str, String)>,
     pub main: Main<'a>,
 }
@@ -57,7 +63,13 @@ pub(super) fn argument_file(node: &NodeName, jvm: &Jvm<'_>) -> String {
         format!("-Xmx{}m", jvm.heap_mib),
     ];
     lines.extend(jvm.tuning.flags().iter().map(|flag| (*flag).to_owned()));
-    lines.extend(["-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"].map(str::to_owned));
+    // Without the last one a JVM keeps its counters in a file of the system's temporary folder, always.
+    lines.extend(
+        ["-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", "-XX:-UsePerfData"].map(str::to_owned),
+    );
+    lines.push(quote(&format!("-Djava.io.tmpdir={}", jvm.temporary)));
+    // The logs of all nodes can be merged only when their times mean the same.
+    lines.push("-Duser.timezone=UTC".to_owned());
     lines.push(format!("-Dorg.apache.kafka.disallowed.login.modules={DISALLOWED_LOGIN_MODULES}"));
     lines.extend(jvm.system_properties.iter().map(|(key, value)| quote(&format!("-D{key}={value}"))));
     match &jvm.main {
@@ -86,8 +98,17 @@ fn class_path_argument(jars: &[String]) -> String {
     format!("\"{}\"", jars.join(":\\\n"))
 }
 
+/// What stands for itself in the path of a URI (RFC 3986, section 2.3), and the slash between its parts.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// An absolute path as a URI, for what Java parses as one: a `#`, a space or a `%` would end or spoil it.
+pub(super) fn file_uri(path: &str) -> String {
+    format!("file://{}", utf8_percent_encode(path, ENCODED))
+}
+
 /// Log configuration of a node that logs by reload4j: one rotated file, 5 x 20 MiB.
 pub(super) fn log4j(log: &str, quiet: &[(&str, &str)]) -> String {
+    let log = escape_value(log);
     let mut text = format!(
         "# Generated from the cluster's plan; changes made here are overwritten.\n\
          log4j.rootLogger=INFO, file\n\
@@ -102,4 +123,38 @@ pub(super) fn log4j(log: &str, quiet: &[(&str, &str)]) -> String {
         text.push_str(&["log4j.logger.", logger, "=", level, "\n"].concat());
     }
     text
+}
+
+/// Log configuration of the authoriser: a file of its own, 10 x 20 MiB, which `server.log` does not repeat.
+///
+/// At `INFO` every refusal is written, with principal, operation, resource and address; at `DEBUG` also every
+/// request that was allowed, which on a busy broker is thousands a second.
+pub(super) fn audit_log4j(log: &str) -> String {
+    let log = escape_value(log);
+    format!(
+        "log4j.logger.kafka.authorizer.logger=INFO, audit\n\
+         log4j.additivity.kafka.authorizer.logger=false\n\
+         log4j.appender.audit=org.apache.log4j.RollingFileAppender\n\
+         log4j.appender.audit.File={log}\n\
+         log4j.appender.audit.MaxFileSize=20MB\n\
+         log4j.appender.audit.MaxBackupIndex=10\n\
+         log4j.appender.audit.layout=org.apache.log4j.PatternLayout\n\
+         log4j.appender.audit.layout.ConversionPattern=[%d{{ISO8601}}] %p %m (%c)%n\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_as_a_uri_is_percent_encoded_utf_8() {
+        assert_eq!(file_uri("/state/clusters/my-1_a.b~"), "file:///state/clusters/my-1_a.b~");
+        assert_eq!(file_uri("/a b#ü/?%[]"), "file:///a%20b%23%C3%BC/%3F%25%5B%5D");
+    }
+
+    #[test]
+    fn the_logs_path_is_written_as_log4j_reads_it() {
+        assert!(log4j("/a b#ü/server.log", &[]).contains("File=/a b#\\u00fc/server.log\n"));
+    }
 }

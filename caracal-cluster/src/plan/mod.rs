@@ -22,8 +22,10 @@ pub use self::listeners::{PortKey, guide_ports, port_keys};
 pub use self::model::*;
 pub use self::pki::BOOTSTRAP_CERTIFICATE;
 pub(crate) use self::registry::GROUP_PREFIX as REGISTRY_GROUP_PREFIX;
+pub(crate) use self::registry::OWN_TOPICS;
 pub use self::registry::REGISTRY_API_PATH;
 pub use self::users::APPLICATION_PREFIX;
+pub(crate) use self::users::twin;
 use crate::names::{NodeName, TopicName};
 use crate::spec::ClusterSpec;
 
@@ -65,6 +67,15 @@ pub enum PlanError {
         /// The first character that is in the way.
         character: char,
     },
+    /// A path that is no text.
+    #[error(
+        "the path `{path}` is not UTF-8, so no configuration can name it; \
+             choose another directory by CARACAL_STATE_DIR or CARACAL_CACHE_DIR"
+    )]
+    PathNotUtf8 {
+        /// The path, with a mark where it is no text.
+        path: String,
+    },
 }
 
 /// Decides everything about a cluster.
@@ -73,7 +84,7 @@ pub enum PlanError {
 /// [`PlanError`] when an input is missing or cannot be written into a configuration.
 pub fn plan(spec: &ClusterSpec, inputs: &PlanInputs) -> Result<ClusterPlan, PlanError> {
     for path in inputs.kafka_jars.iter().chain([&inputs.directory, &inputs.registry_home]) {
-        if let Some(character) = path.chars().find(|c| ":;,{}\"'$\\".contains(*c) || c.is_control()) {
+        if let Some(character) = path.chars().find(|c| ":;,{}\"'`$\\".contains(*c) || c.is_control()) {
             return Err(PlanError::UnusablePath { path: path.clone(), character });
         }
     }
@@ -241,6 +252,30 @@ pub(crate) mod tests {
         let mut inputs = golden_inputs(&spec);
         inputs.directory = "/tmp/a:b".to_owned();
         assert!(matches!(plan(&spec, &inputs), Err(PlanError::UnusablePath { character: ':', .. })));
+    }
+
+    #[test]
+    fn a_path_with_a_space_a_hash_and_an_umlaut_is_carried_by_every_file() {
+        let spec = ClusterSpec::default();
+        let mut inputs = golden_inputs(&spec);
+        inputs.directory = "/tmp/a b#ü%".to_owned();
+        let plan = plan(&spec, &inputs).unwrap();
+        for node in &plan.nodes {
+            for file in &node.files {
+                let at = format!("{}: {}", node.name, file.path);
+                if file.path.ends_with("node.args") {
+                    assert!(
+                        file.text.contains("=file:///tmp/a%20b%23%C3%BC%25/nodes/"),
+                        "{at}\n{}",
+                        file.text
+                    );
+                    assert!(file.text.contains("\"-Djava.io.tmpdir=/tmp/a b#ü%/nodes/"), "{at}");
+                } else {
+                    assert!(file.text.is_ascii(), "{at} is read as Latin-1");
+                }
+            }
+        }
+        assert!(check::check(&plan).iter().all(|note| note.severity != check::Severity::Error));
     }
 
     #[test]

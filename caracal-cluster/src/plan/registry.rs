@@ -2,7 +2,7 @@
 
 use caracal_kafka_contract::events::EventType;
 
-use super::jvm::{Jvm, Main, Tuning, argument_file};
+use super::jvm::{Jvm, Main, Tuning, argument_file, file_uri};
 use super::model::{Ca, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan, SubjectPlan, TopicPlan};
 use super::{Context, FilePlan, advertised, pki, registry_topic};
 use crate::properties::Properties;
@@ -19,11 +19,14 @@ const JOURNAL: &str = "kafkasql-journal";
 const SNAPSHOTS: &str = "kafkasql-snapshots";
 const EVENTS: &str = "registry-events";
 
+/// Topics that no description may declare: whoever writes to the journal writes the registry's data.
+pub(crate) const OWN_TOPICS: [&str; 3] = [JOURNAL, SNAPSHOTS, EVENTS];
+
 /// The registry's topics, made by us so that its user needs no right to create.
 pub(super) fn topics(spec: &ClusterSpec) -> Vec<TopicPlan> {
     // The journal *is* the registry's data: the cluster's 30 days of retention would delete schemas.
     let forever = [("cleanup.policy", "delete"), ("retention.bytes", "-1"), ("retention.ms", "-1")];
-    [JOURNAL, SNAPSHOTS, EVENTS].iter().map(|name| registry_topic(spec, name, &forever)).collect()
+    OWN_TOPICS.iter().map(|name| registry_topic(spec, name, &forever)).collect()
 }
 
 /// A subject for every topic that carries an event type.
@@ -55,7 +58,11 @@ pub(super) fn node(context: &Context<'_>) -> NodePlan {
     let jvm = Jvm {
         heap_mib: context.spec.registry.heap_mib,
         tuning: Tuning::Start,
-        system_properties: vec![("smallrye.config.locations", path("secrets/application.properties"))],
+        temporary: path("run/tmp"),
+        system_properties: vec![(
+            "smallrye.config.locations",
+            file_uri(&path("secrets/application.properties")),
+        )],
         main: Main::Jar { path: format!("{}/quarkus-run.jar", context.inputs.registry_home) },
     };
     let secret = |path: &str, content| SecretFilePlan { path: path.to_owned(), content };

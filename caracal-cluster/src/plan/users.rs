@@ -31,15 +31,20 @@ pub(super) fn super_users(users: &[UserPlan]) -> String {
     for user in users.iter().filter(|user| user.super_user) {
         names.push(user.name.to_string());
         if user.role == Role::InterBroker {
-            names.extend(twin(&user.name));
+            // Somebody else's name is not raised to a super user's by its spelling.
+            names.extend(
+                twin(user.name.as_str())
+                    .filter(|twin| !users.iter().any(|other| other.name.as_str() == twin)),
+            );
         }
     }
     names.dedup();
     names.iter().map(|name| format!("User:{name}")).collect::<Vec<_>>().join(";")
 }
 
-fn twin(name: &UserName) -> Option<String> {
-    let stem = name.as_str().strip_suffix("-a")?;
+/// The name that takes over from an inter-broker user when its password is rotated.
+pub(crate) fn twin(name: &str) -> Option<String> {
+    let stem = name.strip_suffix("-a")?;
     Some(format!("{stem}-b"))
 }
 

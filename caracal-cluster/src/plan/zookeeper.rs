@@ -1,6 +1,6 @@
 //! A ZooKeeper node: TLS only, for clients and quorum, with both sides' names verified.
 
-use super::jvm::{Jvm, Main, Tuning, argument_file, log4j};
+use super::jvm::{Jvm, Main, Tuning, argument_file, file_uri, log4j};
 use super::model::{Ca, FilePlan, NodePlan, NodeRole, SecretContent, SecretFilePlan};
 use super::{Context, pki};
 use crate::properties::Properties;
@@ -11,7 +11,8 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
     let jvm = Jvm {
         heap_mib: context.spec.kafka.zookeeper_heap_mib,
         tuning: Tuning::Start,
-        system_properties: vec![("log4j.configuration", format!("file:{}", path("config/log4j.properties")))],
+        temporary: path("run/tmp"),
+        system_properties: vec![("log4j.configuration", file_uri(&path("config/log4j.properties")))],
         main: Main::Class {
             class_path: &context.inputs.kafka_jars,
             name: "org.apache.zookeeper.server.quorum.QuorumPeerMain",

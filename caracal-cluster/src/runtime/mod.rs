@@ -54,6 +54,23 @@ impl Runtime {
         }
     }
 
+    /// Sends a running node a signal; says whether it was running.
+    ///
+    /// # Errors
+    /// When it cannot be signalled.
+    pub fn send(&self, node: &NodePlan, what: process::Blow) -> Result<bool, NodeError> {
+        match self {
+            Self::Native(native) => native.send(node, what),
+        }
+    }
+
+    /// Whether a node runs but was paused.
+    pub fn is_paused(&self, node: &NodePlan) -> bool {
+        match self {
+            Self::Native(native) => native.is_paused(node),
+        }
+    }
+
     /// The end of a node's log with the likely cause, for an error message.
     pub fn explain(&self, node: &NodePlan) -> String {
         match self {

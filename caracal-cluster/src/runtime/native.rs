@@ -98,6 +98,7 @@ impl NativeRuntime {
             args: vec![format!("@{}", home.join("config/node.args").display()).into()],
             working_dir: home,
             log: self.dir.node_console(&node.name),
+            own_log: Some(self.dir.node_log(&node.name)),
         };
         match process::start(&spec) {
             // Somebody was faster, or an earlier run was killed between looking and starting: it runs.
@@ -108,6 +109,14 @@ impl NativeRuntime {
 
     pub(super) async fn stop(&self, node: &NodePlan) -> Result<Stopped, NodeError> {
         Ok(process::stop(&self.target(node), Duration::from_secs(node.stop_seconds.into())).await?)
+    }
+
+    pub(super) fn send(&self, node: &NodePlan, what: process::Blow) -> Result<bool, NodeError> {
+        Ok(process::send(&self.target(node), what)?)
+    }
+
+    pub(super) fn is_paused(&self, node: &NodePlan) -> bool {
+        process::is_paused(&self.target(node))
     }
 
     pub(super) fn observe(&self, node: &NodePlan) -> NodeState {

@@ -44,7 +44,10 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// What the environment of a node is made of; everything else stays here. Kafka's scripts, the JVM and
 /// the registry read variables of any name, and a node must not depend on the shell it was started from.
-const KEPT_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+const KEPT_VARIABLES: [&str; 3] = ["PATH", "HOME", "TZ"];
+
+/// The locale of every node: by it a JVM decodes its arguments and encodes the names of files.
+const LOCALE: (&str, &str) = ("LC_ALL", "C.UTF-8");
 
 /// Which node, and where its record lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +82,9 @@ pub struct ProcessSpec {
     pub working_dir: PathBuf,
     /// Where its output goes: appended, private.
     pub log: PathBuf,
+    /// A log that the node itself writes, where it has one: what earlier runs left in it is divided from
+    /// this run's.
+    pub own_log: Option<PathBuf>,
 }
 
 /// Who a process is: enough to know it again, also after its pid was given to another one.
@@ -256,6 +262,9 @@ pub fn start(spec: &ProcessSpec) -> Result<Identity, StartError> {
     fs::read_dir(&spec.working_dir).map_err(file(&spec.working_dir))?;
     let mut output = log::open(&spec.log).map_err(file(&spec.log))?;
     log::begin(&mut output).map_err(file(&spec.log))?;
+    if let Some(own) = spec.own_log.as_deref().filter(|own| own.exists()) {
+        log::open(own).and_then(|mut own| log::begin(&mut own)).map_err(file(own))?;
+    }
     let errors = output.try_clone().map_err(file(&spec.log))?;
     let refused = |source| StartError::Spawn { node: node.clone(), program: spec.program.clone(), source };
     let mut child = command(spec).stdout(output).stderr(errors).spawn().map_err(refused)?;
@@ -340,6 +349,40 @@ pub async fn stop(target: &Target, deadline: Duration) -> Result<Stopped, StopEr
     Ok(stopped)
 }
 
+/// What is done to a node's process to see how others take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blow {
+    /// Ended at once, without a chance to tidy up (SIGKILL).
+    Kill,
+    /// Stopped in its tracks, its connections open (SIGSTOP).
+    Pause,
+    /// Let go on (SIGCONT).
+    Resume,
+}
+
+/// Sends a node's process a signal; says whether it was running. A killed node's record stays, so that it is
+/// seen to have ended by itself.
+///
+/// # Errors
+/// [`StopError::Signal`].
+pub fn send(target: &Target, what: Blow) -> Result<bool, StopError> {
+    let Some(identity) = locate(target).map(|seen| seen.identity()) else { return Ok(false) };
+    signal(
+        &identity,
+        match what {
+            Blow::Kill => Signal::KILL,
+            Blow::Pause => Signal::STOP,
+            Blow::Resume => Signal::CONT,
+        },
+    )?;
+    Ok(true)
+}
+
+/// Whether a node's process runs but was paused.
+pub fn is_paused(target: &Target) -> bool {
+    locate(target).is_some_and(|seen| seen.paused)
+}
+
 /// The node's process: by its record if that is still right, else by a search.
 fn locate(target: &Target) -> Option<Seen> {
     if let Some(identity) = read_record(target)
@@ -407,6 +450,7 @@ fn command(spec: &ProcessSpec) -> std::process::Command {
     command.args(marks(&spec.target.cluster_id, &spec.target.node)).args(&spec.args);
     command.current_dir(&spec.working_dir).stdin(Stdio::null()).process_group(0);
     command.env_clear().envs(KEPT_VARIABLES.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+    command.env(LOCALE.0, LOCALE.1);
     if env::var_os("PATH").is_none() {
         command.env("PATH", OsStr::new("/usr/bin:/bin"));
     }

@@ -1,6 +1,6 @@
 //! The rules of a spec that a grammar cannot say, each found with its line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use caracal_kafka_contract::events::EventType;
 use toml::de::{DeTable, DeValue};
@@ -9,7 +9,8 @@ use super::error::{Finding, SpecError, line_at};
 use super::{ClusterSpec, PortMode, owned};
 use crate::distribution::Artifact;
 
-use crate::plan::Role;
+use crate::plan::{OWN_TOPICS, Role, twin};
+use crate::properties;
 
 /// Checks everything and reports every finding at once.
 pub(super) fn check(spec: &ClusterSpec, text: &str, origin: &str) -> Result<(), SpecError> {
@@ -106,6 +107,11 @@ fn config(spec: &ClusterSpec, found: &mut Findings<'_>) {
         } else if !is_config_key(key) {
             found.add(&dotted, "is not a setting's name: a-z, 0-9, . _ and -".to_owned());
         }
+        if properties::names_a_secret(key) && !value.starts_with("${") {
+            let why = "is a secret by its name, and a description and its plan are shown and kept as text: give a \
+                       reference that starts with `${`";
+            found.add(&dotted, why.to_owned());
+        }
         if value.chars().any(char::is_control) {
             found.add(&dotted, "holds a control character".to_owned());
         }
@@ -126,6 +132,17 @@ fn users(spec: &ClusterSpec, found: &mut Findings<'_>) {
             found.add("users", format!("`{}` is there twice", user.name));
         }
     }
+    for broker in spec.users.iter().filter(|user| user.role == Role::InterBroker) {
+        let Some(twin) = twin(broker.name.as_str()) else { continue };
+        if spec.users.iter().any(|user| user.name.as_str() == twin && user.role != Role::InterBroker) {
+            let message = format!(
+                "`{twin}` takes over from `{}` when its password is rotated and is a super user for that: \
+                 it can have no other role than inter-broker; choose another name",
+                broker.name
+            );
+            found.add("users", message);
+        }
+    }
     for (role, label) in
         [(Role::Admin, "admin"), (Role::InterBroker, "inter-broker"), (Role::Registry, "registry")]
     {
@@ -138,7 +155,31 @@ fn users(spec: &ClusterSpec, found: &mut Findings<'_>) {
     }
 }
 
+/// Names that Kafka refuses late, or that would give an application rights on somebody else's data.
+fn topic_names(spec: &ClusterSpec, found: &mut Findings<'_>) {
+    let mut metrics = BTreeMap::new();
+    for topic in &spec.topics {
+        let name = topic.name.as_str();
+        if OWN_TOPICS.contains(&name) {
+            found
+                .add("topics", format!("`{name}` is a topic of the schema registry's own, made by the tool"));
+        }
+        if name.starts_with("__") {
+            found.add("topics", format!("`{name}`: names that start with `__` are Kafka's own"));
+        }
+        let other = *metrics.entry(name.replace('.', "_")).or_insert(name);
+        if other != name {
+            let message = format!(
+                "`{other}` and `{name}` differ only in `.` and `_`, which Kafka does not tell apart in metrics \
+                 and refuses"
+            );
+            found.add("topics", message);
+        }
+    }
+}
+
 fn topics(spec: &ClusterSpec, found: &mut Findings<'_>) {
+    topic_names(spec, found);
     let mut seen = BTreeSet::new();
     for topic in &spec.topics {
         if !seen.insert(topic.name.as_str()) {
@@ -225,6 +266,50 @@ mod tests {
             assert!(text.contains("line 2") && text.contains("owned by the tool"), "{text}");
         }
         assert!(ClusterSpec::parse("[kafka.config]\n\"num.io.threads\" = \"4\"\n", "x").is_ok());
+    }
+
+    #[test]
+    fn topics_of_others_and_names_that_collide_are_refused() {
+        let declared = |names: &[&str]| -> String {
+            names.iter().map(|name| format!("[[topics]]\nname = \"{name}\"\npartitions = 1\n")).collect()
+        };
+        for own in ["kafkasql-journal", "kafkasql-snapshots", "registry-events"] {
+            let text = refused(&declared(&[own]));
+            assert!(text.contains(own) && text.contains("schema registry's own"), "{text}");
+        }
+        let text = refused(&declared(&["__consumer_offsets"]));
+        assert!(text.contains("are Kafka's own"), "{text}");
+        let text = refused(&declared(&["a.b", "c", "a_b"]));
+        assert!(text.contains("`a.b` and `a_b` differ only"), "{text}");
+        assert!(ClusterSpec::parse(&declared(&["a.b", "a-b", "_a"]), "x").is_ok());
+    }
+
+    #[test]
+    fn the_twin_of_the_inter_broker_user_can_have_no_other_role() {
+        let with = |role: &str| -> String {
+            let users =
+                [("root", "admin"), ("link-a", "inter-broker"), ("schemas", "registry"), ("link-b", role)];
+            users.map(|(name, role)| format!("[[users]]\nname = \"{name}\"\nrole = \"{role}\"\n")).concat()
+        };
+        for role in ["consumer", "producer", "registry", "admin"] {
+            let text = refused(&with(role));
+            assert!(text.contains("`link-b` takes over from `link-a`"), "{text}");
+        }
+        assert!(ClusterSpec::parse(&with("inter-broker"), "x").is_ok());
+    }
+
+    #[test]
+    fn a_secret_in_the_brokers_settings_is_refused_without_its_value() {
+        let keys = ["password.encoder.secret", "delegation.token.secret.key", "confluent.telemetry.api.key"];
+        for key in keys {
+            let text = refused(&format!("[kafka.config]\n\"{key}\" = \"hunter2\"\n"));
+            assert!(text.contains("line 2") && text.contains("is a secret by its name"), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+            let reference = format!("[kafka.config]\n\"{key}\" = \"${{directory:/x:y}}\"\n");
+            assert!(ClusterSpec::parse(&reference, "x").is_ok());
+        }
+        let lifetime = "[kafka.config]\n\"delegation.token.max.lifetime.ms\" = \"1000\"\n";
+        assert!(ClusterSpec::parse(lifetime, "x").is_ok(), "a lifetime is no secret");
     }
 
     #[test]

@@ -257,6 +257,11 @@ impl ClusterSpec {
         Ok(spec)
     }
 
+    /// Reads a stored spec without its rules, to look at what was made from it; never to plan from.
+    pub(crate) fn parse_unchecked(text: &str) -> Option<Self> {
+        toml::from_str(text).ok()
+    }
+
     /// The spec as TOML, every default spelt out.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).unwrap_or_else(|error| format!("# not representable: {error}\n"))

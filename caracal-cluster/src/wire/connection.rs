@@ -99,6 +99,11 @@ impl Connection {
         self.principal.as_deref()
     }
 
+    /// What the broker speaks: each request's number, lowest and highest version.
+    pub fn versions(&self) -> impl Iterator<Item = (i16, i16, i16)> {
+        self.versions.iter().map(|(key, range)| (*key, range.min, range.max))
+    }
+
     /// Whether another call may be made.
     pub fn is_usable(&self) -> bool {
         self.usable

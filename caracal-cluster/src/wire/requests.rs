@@ -14,6 +14,11 @@ pub trait WireRequest: Encodable + HeaderVersion + Message {
     type Response: Decodable + HeaderVersion + Message;
 }
 
+/// The name of a request by its number in the protocol; none for one that is newer than we are.
+pub fn name_of(key: i16) -> Option<String> {
+    m::ApiKey::try_from(key).ok().map(|key| format!("{key:?}"))
+}
+
 macro_rules! requests {
     ($($key:ident: $request:ident => $response:ident,)*) => {
         $(impl WireRequest for m::$request {
@@ -35,6 +40,8 @@ requests! {
     DescribeAcls: DescribeAclsRequest => DescribeAclsResponse,
     DescribeCluster: DescribeClusterRequest => DescribeClusterResponse,
     DescribeConfigs: DescribeConfigsRequest => DescribeConfigsResponse,
+    DescribeGroups: DescribeGroupsRequest => DescribeGroupsResponse,
+    DescribeLogDirs: DescribeLogDirsRequest => DescribeLogDirsResponse,
     DescribeUserScramCredentials: DescribeUserScramCredentialsRequest => DescribeUserScramCredentialsResponse,
     Fetch: FetchRequest => FetchResponse,
     FindCoordinator: FindCoordinatorRequest => FindCoordinatorResponse,

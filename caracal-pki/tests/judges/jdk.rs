@@ -70,7 +70,7 @@ impl Files {
         let store = stores::truststore_pkcs12(&[("data-ca", ca.certificate_pem())], &password()).unwrap();
         scratch.write("truststore.p12", store);
         scratch.write("keystore.pem", stores::keystore_pem(issued).expose_secret());
-        scratch.write("truststore.pem", stores::truststore_pem(&[ca.certificate_pem()]));
+        scratch.write("truststore.pem", stores::truststore_pem(&[ca.certificate_pem()]).unwrap());
         let password = scratch.write_password();
         Self { scratch, password }
     }

@@ -4,6 +4,7 @@
 mod files;
 mod fixture;
 mod jdk;
+mod mutations;
 mod openssl;
 mod properties;
 mod requests;

@@ -157,9 +157,11 @@ fn pem_stores_are_read() {
     let certificate = openssl(&["x509", "-in", text(&file), "-pubkey", "-noout"]);
     assert_eq!(key, certificate);
 
-    let both = stores::truststore_pem(&[ca.certificate_pem(), store.expose_secret(), "remark"]);
-    assert_eq!(inventory::inspect_pem(&both).unwrap().len(), 2);
-    assert!(!both.contains("PRIVATE KEY") && !both.contains("remark"));
+    let remark = format!("remark\n{}", ca.certificate_pem());
+    let all = stores::truststore_pem(&[ca.certificate_pem(), store.expose_secret(), &remark]).unwrap();
+    let said = openssl(&["storeutl", "-noout", "-certs", text(&scratch.write("truststore.pem", &all))]);
+    assert!(said.contains("Total found: 3"), "{said}");
+    assert!(!all.contains("PRIVATE KEY") && !all.contains("remark"));
 }
 
 #[test]
@@ -219,18 +221,21 @@ fn unusable_keys_are_refused_with_a_way_out() {
     }
 }
 
+/// Enough for `openssl req`, and an attribute whose kind no name should have.
+const REQ_CONFIG: &str = "oid_section=oids\n[req]\ndistinguished_name=dn\nprompt=no\n[dn]\nCN=unused\n\
+                          [oids]\nodd=2.999.1\n";
+
 /// A CA as people make it by hand, key in PKCS#8 or SEC1, no key usage extension.
 fn own_ca(scratch: &Scratch, name: &str, extensions: &[&str]) -> (String, PrivateKeyPem) {
     let key = scratch.write("own.key", openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout"]));
-    let config = scratch.write("own.cnf", "[req]\ndistinguished_name=dn\nprompt=no\n[dn]\nCN=unused\n");
+    let config = scratch.write("own.cnf", REQ_CONFIG);
     let mut command = command("openssl");
     command.args(["req", "-x509", "-new", "-days", "60", "-subj", name, "-key"]).arg(&key);
     command.arg("-config").arg(&config);
     for extension in extensions {
         command.args(["-addext", extension]);
     }
-    let key = String::from_utf8(caracal_pki::store::read_private(&key).unwrap().to_vec()).unwrap();
-    (succeed(&mut command), PrivateKeyPem::parse(&key).unwrap())
+    (succeed(&mut command), openssl_key(&key))
 }
 
 #[test]
@@ -260,6 +265,8 @@ fn cas_that_would_break_every_chain_are_refused() {
     assert!(error.contains("keyCertSign"), "{error}");
     let error = refused("/OU=one/OU=two/CN=a", &["basicConstraints=critical,CA:TRUE"]);
     assert!(error.contains("attribute twice"), "{error}");
+    let error = refused("/odd=x/CN=a", &["basicConstraints=critical,CA:TRUE"]);
+    assert!(error.contains("cannot be repeated"), "{error}");
 }
 
 #[test]
@@ -278,8 +285,7 @@ fn an_intermediate_brings_its_chain_along() {
             .args(["x509", "-req", "-days", "50", "-in", text(&csr), "-CA", text(&root_file), "-CAkey"])
             .args([text(&root_key), "-extfile", text(&extensions)]),
     );
-    let key = String::from_utf8(caracal_pki::store::read_private(&key).unwrap().to_vec()).unwrap();
-    let key = PrivateKeyPem::parse(&key).unwrap();
+    let key = openssl_key(&key);
 
     let ca = CertificateAuthority::from_pem(&format!("{sub}\n{root}"), &key).unwrap();
     let issued = leaf(&ca, Usage::Server);
@@ -333,7 +339,7 @@ fn requests_made_by_openssl_are_signed() {
     let ca = ca();
     let ca_file = scratch.write("ca.pem", ca.certificate_pem());
     let key = scratch.write("key.pem", openssl(&["genrsa", "2048"]));
-    let config = scratch.write("req.cnf", "[req]\ndistinguished_name=dn\nprompt=no\n[dn]\nCN=unused\n");
+    let config = scratch.write("req.cnf", REQ_CONFIG);
     let csr = |subject: &str, extension: &str| {
         openssl(&[
             "req",
@@ -363,6 +369,7 @@ fn requests_made_by_openssl_are_signed() {
         (csr("/CN=a", "subjectAltName=email:a@b.example"), "neither DNS name nor IP"),
         (csr("/CN=a", "nameConstraints=permitted;DNS:a"), "extension"),
         (csr("/OU=1/OU=2/CN=a", "subjectAltName=DNS:a"), "attribute twice"),
+        (csr("/odd=x/CN=a", "subjectAltName=DNS:a"), "cannot be written again"),
         (csr("/CN=a", "keyUsage=digitalSignature"), "no subject alternative name"),
         (good.replacen("MII", "MIJ", 1), "request"),
         ("nothing".into(), "BEGIN CERTIFICATE REQUEST"),
@@ -370,4 +377,51 @@ fn requests_made_by_openssl_are_signed() {
         let error = ca.sign_request(&request, Usage::Server, validity).unwrap_err().to_string();
         assert!(error.contains(part), "{part} is not in {error}");
     }
+}
+
+#[test]
+fn requests_for_keys_of_every_kind_are_signed() {
+    const P256: &[&str] = &["ecparam", "-name", "prime256v1", "-genkey", "-noout"];
+    const P384: &[&str] = &["ecparam", "-name", "secp384r1", "-genkey", "-noout"];
+    const RSA: &[&str] = &["genrsa", "2048"];
+    // How openssl makes the key, which hash it is told to sign with (SHA-256 if none), how it shows the key.
+    let kinds: [(&[&str], &[&str], &str); 6] = [
+        (P384, &[], "ASN1 OID: secp384r1"),
+        (P384, &["-sha384"], "ASN1 OID: secp384r1"),
+        (P256, &["-sha384"], "ASN1 OID: prime256v1"),
+        (&["genpkey", "-algorithm", "ED25519"], &[], "ED25519 Public-Key"),
+        (RSA, &["-sha384"], "Public-Key: (2048 bit)"),
+        (RSA, &["-sha512"], "Public-Key: (2048 bit)"),
+    ];
+    let scratch = Scratch::new();
+    let ca = ca();
+    let ca_file = scratch.write("ca.pem", ca.certificate_pem());
+    let config = scratch.write("req.cnf", "[req]\ndistinguished_name=dn\nprompt=no\n[dn]\nCN=outside\n");
+    for (make_key, hash, shown) in kinds {
+        let kind = format!("{make_key:?} {hash:?}");
+        let key = scratch.write("key.pem", openssl(make_key));
+        let fixed = ["-config", text(&config), "-key", text(&key), "-addext", "subjectAltName=DNS:a.example"];
+        let csr = openssl(&[&["req", "-new"], &fixed[..], hash].concat());
+        let chain = ca.sign_request(&csr, Usage::Server, Validity::days_from(now(), 5)).unwrap();
+        let leaf = scratch.write("leaf.pem", &chain);
+        succeed(&mut verify("sslserver", &ca_file, &leaf));
+        let public = openssl(&["x509", "-in", text(&leaf), "-noout", "-pubkey"]);
+        assert_eq!(public, openssl(&["pkey", "-in", text(&key), "-pubout"]), "{kind}");
+        let said = openssl(&["x509", "-in", text(&leaf), "-noout", "-text"]);
+        assert!(said.contains(shown), "{kind}: {shown} is not in {said}");
+        let info = inventory::inspect_pem(&chain).unwrap().remove(0);
+        let usages: &[&str] = if make_key == RSA {
+            &["digitalSignature", "keyEncipherment", "serverAuth"]
+        } else {
+            &["digitalSignature", "serverAuth"]
+        };
+        assert_eq!(info.usages, usages, "{kind}");
+        assert!(inventory::key_matches(&chain, &openssl_key(&key)).unwrap(), "{kind}");
+    }
+}
+
+/// The key in a file, as ours.
+fn openssl_key(file: &Path) -> PrivateKeyPem {
+    let text = String::from_utf8(caracal_pki::store::read_private(file).unwrap().to_vec()).unwrap();
+    PrivateKeyPem::parse(&text).unwrap()
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use caracal_cluster::credentials::{ClientFiles, Credentials, NodeFiles};
 use caracal_cluster::lifecycle::Cluster;
 use caracal_cluster::lifecycle::engine::Step;
+use caracal_pki::{store, stores};
 use caracal_scram::{Iterations, Mechanism, ScramCredential};
 use clap::{Args, ValueEnum};
 
@@ -62,6 +63,7 @@ pub(super) fn credentials(cluster: &Cluster) -> Result<()> {
     for node in &cluster.plan.nodes {
         NodeFiles::new(&credentials, node).write()?;
     }
+    stores_of_nodes(cluster, &credentials)?;
     for user in &cluster.plan.users {
         if let Some(client) = ClientFiles::new(&credentials, user) {
             client.write()?;
@@ -69,6 +71,28 @@ pub(super) fn credentials(cluster: &Cluster) -> Result<()> {
         let password = credentials.expect_password(&user.name)?;
         let iterations = Iterations::new(user.iterations)?;
         std::hint::black_box(ScramCredential::derive(Mechanism::ScramSha512, &password, iterations)?);
+    }
+    Ok(())
+}
+
+/// PKCS#12 stores of the certificates that nodes have. Nodes read PEM, so `up` makes none of these; the script
+/// makes them for every certificate, and the two must do the same work.
+fn stores_of_nodes(cluster: &Cluster, credentials: &Credentials<'_>) -> Result<()> {
+    let Some(user) = cluster.plan.users.first() else { return Ok(()) };
+    // Any generated password does: its derivation costs the same.
+    let password = credentials.expect_password(&user.name)?;
+    let folder = cluster.dir.path().join("stores");
+    store::create_private_dir(&folder)?;
+    for certificate in &cluster.plan.pki.certificates {
+        if certificate.id.starts_with("client.") {
+            continue;
+        }
+        let issued = credentials.issued(&certificate.id)?;
+        let ca = credentials.authority_pem(certificate.ca)?;
+        let key_store = stores::keystore_pkcs12("node", &issued, &[&ca], &password)?;
+        let trust_store = stores::truststore_pkcs12(&[("ca", &ca)], &password)?;
+        cluster.dir.write(&folder.join(format!("{}.keystore.p12", certificate.id)), &key_store)?;
+        cluster.dir.write(&folder.join(format!("{}.truststore.p12", certificate.id)), &trust_store)?;
     }
     Ok(())
 }

@@ -35,11 +35,13 @@ pub(crate) struct UpArguments {
 /// Measures cold starts in turns, and second starts on the running cluster.
 pub(super) async fn run(arguments: &UpArguments) -> Result<Value> {
     let measured = measure(arguments.pairs).await;
-    // Whatever happened: nothing is left running.
+    // Whatever happened: nothing is left running. What went wrong first is told first.
+    let mut removed = Ok(());
     for name in [OURS, THEIRS] {
-        clusters::remove(&clusters::name(name)?).await?;
+        removed = removed.and(clusters::remove(&clusters::name(name)?).await);
     }
     let Measured { ours, script, second } = measured?;
+    removed?;
     let ratio = ours.median_ratio(&script);
     Ok(json!({
         "bench": "up",

@@ -93,12 +93,13 @@ fn dangling(path: &str, text: &str, files: &[String], tests: &str) -> Vec<Findin
     findings
 }
 
-const LIVE_MODULES: [&str; 10] = [
+const LIVE_MODULES: [&str; 11] = [
     "clients",
     "converge",
     "credentials",
     "jdk",
     "openssl",
+    "operate",
     "scram",
     "secrets",
     "sidebyside",

@@ -1,5 +1,7 @@
 //! Which changes of a description kept data survives.
 
+use tempfile::TempDir;
+
 use super::*;
 
 fn refusal(change: impl Fn(&mut ClusterSpec)) -> Option<String> {
@@ -31,4 +33,31 @@ fn what_kept_data_does_not_survive_is_refused_with_the_way_out() {
 fn every_cluster_has_an_identity_of_its_own() {
     let spec = ClusterSpec::default();
     assert_ne!(new_record(&spec).cluster_id, new_record(&spec).cluster_id);
+}
+
+#[test]
+fn a_newer_versions_directory_is_refused_by_its_number_not_by_a_key_of_its_description() {
+    let temp = TempDir::new().unwrap();
+    let root = StateRoot::at(&temp.path().join("state")).unwrap();
+    let spec = ClusterSpec::default();
+    let dir = root.cluster(&spec.name);
+    dir.create().unwrap();
+    let record = ClusterRecord { format: STATE_FORMAT + 1, ..new_record(&spec) };
+    dir.write_json(&dir.record(), &record).unwrap();
+    dir.write(&dir.spec(), format!("key_of_a_newer_version = 1\n{}", spec.to_toml()).as_bytes()).unwrap();
+    let looked = Cluster::for_looking(&root, Some(&spec.name), None).unwrap_err();
+    let changed = Cluster::for_change(&root, Some(&spec.name), None, "up").unwrap_err();
+    for error in [looked.to_string(), changed.to_string()] {
+        assert!(error.contains(&format!("format {}", STATE_FORMAT + 1)), "{error}");
+        assert!(error.contains("newer version") && !error.contains("unknown field"), "{error}");
+    }
+}
+
+#[test]
+fn a_path_that_is_no_text_is_refused_before_anything_is_made() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let temp = TempDir::new().unwrap();
+    let root = StateRoot::at(&temp.path().join(std::ffi::OsStr::from_bytes(b"a\xff"))).unwrap();
+    let error = Cluster::for_looking(&root, None, None).unwrap_err().to_string();
+    assert!(error.contains("is not UTF-8") && error.contains("CARACAL_STATE_DIR"), "{error}");
 }

@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use super::{CommandError, Selection, unified_diff};
 use crate::lifecycle::ClusterWorld;
-use crate::lifecycle::cluster::Cluster;
+use crate::lifecycle::cluster::{Cluster, ClusterError};
 use crate::lifecycle::engine::{Event, Observed, Reporter, Step, World as _};
 use crate::lifecycle::error::chain;
 use crate::names::ClusterName;
 use crate::plan::ClusterPlan;
 use crate::plan::check::{self, Note, Severity};
+use crate::properties::names_a_secret;
 
 /// How long one step may be looked at; a node that hangs must not hang the plan.
 const LOOK: Duration = Duration::from_secs(8);
@@ -103,12 +104,15 @@ pub struct PlanReport {
 
 /// Compares what would be with what is.
 ///
+/// A stored description that the rules refuse by now is named in a note, and the plan that was last carried
+/// out is shown instead.
+///
 /// # Errors
-/// When the description cannot be read or planned.
+/// When the description cannot be read or planned, and no plan was carried out before.
 pub async fn plan(selection: &Selection) -> Result<PlanReport, CommandError> {
-    let cluster =
-        Cluster::for_looking(&selection.root, selection.name.as_ref(), selection.spec_file.as_deref())?;
+    let (cluster, refused) = resolve(selection)?;
     let mut notes = check::check(&cluster.plan);
+    notes.splice(0..0, refused);
     let files = file_changes(&cluster);
     let (directory, existed, ports_known) = (cluster.dir.path(), cluster.existed, cluster.ports_known);
     let name = cluster.plan.cluster.clone();
@@ -121,6 +125,24 @@ pub async fn plan(selection: &Selection) -> Result<PlanReport, CommandError> {
     });
     let differs = differs || files.iter().any(|file| file.change != Change::Same);
     Ok(PlanReport { cluster: name, directory, existed, ports_known, differs, notes, steps, files })
+}
+
+/// The cluster to look at, and why `up` would refuse it.
+fn resolve(selection: &Selection) -> Result<(Cluster, Option<Note>), CommandError> {
+    let (root, name) = (&selection.root, selection.name.as_ref());
+    let error = match Cluster::for_looking(root, name, selection.spec_file.as_deref()) {
+        Ok(cluster) => return Ok((cluster, None)),
+        // A file that was named is being tried: there is nothing else to show.
+        Err(error) if selection.spec_file.is_some() => return Err(error.into()),
+        Err(error) => error,
+    };
+    let stored = matches!(error, ClusterError::Spec(_) | ClusterError::Plan(_));
+    let Some(cluster) = stored.then(|| Cluster::as_carried_out(root, name)).flatten() else {
+        return Err(error.into());
+    };
+    let consequence = format!("`up` would refuse it, shown is the plan last carried out: {}", chain(&error));
+    let note = Note { severity: Severity::Error, key: "cluster.toml".to_owned(), consequence };
+    Ok((cluster, Some(note)))
 }
 
 /// What the steps remarked about machine and cluster; remarks about the plan itself are there already.
@@ -213,13 +235,25 @@ fn file_changes(cluster: &Cluster) -> Vec<FileChange> {
 }
 
 fn change(node: Option<String>, path: &str, name: &str, before: Option<String>, text: &str) -> FileChange {
-    let diff = before.as_ref().and_then(|before| unified_diff(name, before, text));
-    let change = match (&before, &diff) {
-        (None, _) => Change::New,
-        (Some(_), Some(_)) => Change::Changed,
-        (Some(_), None) => Change::Same,
+    let change = match &before {
+        None => Change::New,
+        Some(before) if before == text => Change::Same,
+        Some(_) => Change::Changed,
     };
-    FileChange { node, path: path.to_owned(), change, diff, text: text.to_owned() }
+    let diff = before
+        .as_ref()
+        .and_then(|before| unified_diff(name, &without_secrets(before), &without_secrets(text)));
+    FileChange { node, path: path.to_owned(), change, diff, text: without_secrets(text) }
+}
+
+/// A text without values that an earlier version let into it, or that were written there by hand.
+fn without_secrets(text: &str) -> String {
+    let hidden = |line: &str| {
+        let (key, value) = line.split_once('=')?;
+        let shown = value.trim_start().starts_with("${") || key.trim_end().ends_with("sasl.jaas.config");
+        (!line.starts_with('#') && names_a_secret(key.trim()) && !shown).then(|| format!("{key}=(hidden)\n"))
+    };
+    text.split_inclusive('\n').map(|line| hidden(line).unwrap_or_else(|| line.to_owned())).collect()
 }
 
 /// The plan without what is compared file by file.

@@ -135,6 +135,56 @@ async fn a_description_that_cannot_be_read_keeps_nobody_from_looking_or_ending()
     assert!(!selection.root.path().exists());
 }
 
+/// Descriptions that were taken before the rules that refuse them now, each with a word of the rule.
+const REFUSED_BY_NOW: [(&str, &str); 3] = [
+    ("[kafka.config]\n\"password.encoder.secret\" = \"hunter2\"\n", "password.encoder.secret"),
+    ("[[topics]]\nname = \"kafkasql-journal\"\npartitions = 1\n", "kafkasql-journal"),
+    ("[kafka]\nbrokers = 3\nkey_of_old_times = 1\n", "key_of_old_times"),
+];
+
+#[tokio::test]
+async fn a_description_that_new_rules_refuse_keeps_nobody_from_looking_or_ending() {
+    for (old, word) in REFUSED_BY_NOW {
+        let scratch = tempfile::tempdir().unwrap();
+        let selection = with_spec(&scratch, "caracal", "");
+        credentials(&selection, &Reporter::silent(), std::future::pending()).await.unwrap();
+        let mut made = Cluster::for_looking(&selection.root, None, None).unwrap();
+        made.remember_carried_out().unwrap();
+        made.dir.write(&made.dir.spec(), format!("name = \"caracal\"\n{old}").as_bytes()).unwrap();
+        let named = Selection { spec_file: None, ..selection.clone() };
+        let seen = ps(&named).unwrap();
+        assert_eq!((seen.nodes.len(), seen.warnings.len()), (7, 1), "{word}: {seen:?}");
+        assert!(seen.warnings[0].contains(word), "{seen:?}");
+        let listed = list(&named.root);
+        assert_eq!((listed.clusters.len(), &listed.clusters[0].problem), (1, &None), "{word}");
+        let planned = plan(&named).await.unwrap();
+        let note = &planned.notes[0];
+        assert!(note.severity == crate::plan::check::Severity::Error && note.consequence.contains(word));
+        assert!(!format!("{planned:?}").contains("hunter2"), "a value is never shown");
+        stop(&named, &|_| {}, std::future::pending()).await.unwrap();
+        let kept = down(&named, false, &|_| {}, std::future::pending()).await.unwrap();
+        assert!(kept.nodes.len() == 7 && !kept.deleted, "{word}: {kept:?}");
+        down(&named, true, &|_| {}, std::future::pending()).await.unwrap();
+        assert!(!named.root.path().exists(), "{word}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_lies_in_a_rendered_file_is_not_shown_as_a_difference() {
+    let scratch = tempfile::tempdir().unwrap();
+    let selection = with_spec(&scratch, "caracal", "");
+    credentials(&selection, &Reporter::silent(), std::future::pending()).await.unwrap();
+    let cluster = Cluster::for_looking(&selection.root, None, None).unwrap();
+    let node = cluster.plan.node("caracal-kafka-1").unwrap();
+    let file = node.files.iter().find(|file| file.path.ends_with("server.properties")).unwrap();
+    let old = format!("{}password.encoder.secret=hunter2\n", file.text);
+    cluster.dir.write(&cluster.dir.node(&node.name).join(&file.path), old.as_bytes()).unwrap();
+    let report = plan(&selection).await.unwrap();
+    let change = report.files.iter().find(|seen| seen.change == Change::Changed).unwrap();
+    assert!(change.diff.as_ref().unwrap().contains("-password.encoder.secret=(hidden)"), "{change:?}");
+    assert!(!format!("{report:?}").contains("hunter2"));
+}
+
 #[tokio::test]
 async fn a_refused_first_attempt_leaves_nothing_and_an_authority_of_the_users_alone() {
     let scratch = tempfile::tempdir().unwrap();

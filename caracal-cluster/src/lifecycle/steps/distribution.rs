@@ -8,19 +8,19 @@ use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Applied, Event, Observed, Step};
 use crate::lifecycle::error::StepError;
 
-/// The registry needs Java 21.
-const LEAST_JAVA: u16 = 21;
-
 pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Observed, StepError> {
-    // A node that is to be restarted needs a Java, too.
-    let as_planned =
-        |node| world.runtime.observe(node).is_running() && stale(world, node).is_ok_and(|why| why.is_none());
+    let policy = JavaPolicy::new(world.cluster.cache.clone());
+    let Ok(java) = distribution::find_or_fetched(&policy).await else {
+        return Ok(Observed::Absent(format!("no Java {} or newer yet", policy.minimum)));
+    };
+    // Also while every node runs: one of them may end before this run does, and is started again.
+    world.use_java(java.program());
+    let as_planned = |node| {
+        world.runtime.observe(node).is_running() && stale(world, node).is_ok_and(|changed| changed.is_empty())
+    };
     if world.cluster.plan.nodes.iter().all(as_planned) {
         return Ok(Observed::Satisfied("in use by the running nodes".to_owned()));
     }
-    let Ok(java) = distribution::find_java(LEAST_JAVA).await else {
-        return Ok(Observed::Absent(format!("no Java {LEAST_JAVA} or newer yet")));
-    };
     for artifact in artifacts(world) {
         let Some(installed) = world.cluster.cache.installed(artifact) else {
             return Ok(Observed::Absent(format!(
@@ -31,9 +31,7 @@ pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Ob
         };
         installed.verify().await?;
     }
-    let summary = summary(world, &java);
-    world.use_java(java.program());
-    Ok(Observed::Satisfied(summary))
+    Ok(Observed::Satisfied(summary(world, &java)))
 }
 
 pub(in crate::lifecycle) async fn apply(world: &mut ClusterWorld) -> Result<Applied, StepError> {

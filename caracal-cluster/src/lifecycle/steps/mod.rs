@@ -7,4 +7,6 @@ pub(super) mod nodes;
 pub(super) mod preflight;
 pub(super) mod proof;
 pub(super) mod registry;
+mod restart;
+mod session;
 pub(super) mod users;

@@ -1,17 +1,22 @@
 //! Steps that start processes: the ensemble, the brokers, the registry's process.
 //!
 //! A node is right when it runs with the files of the plan: what it was started with is remembered by
-//! digest, so a later change of a file is seen although the process still runs.
+//! digest, so a later change of a file is seen although the process still runs. Whether such nodes are
+//! restarted one after the other or all at once is decided in [`super::restart`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use tokio::sync::Mutex;
 
+use super::registry;
+use super::restart::{self, Restart};
+use super::session;
 use crate::credentials::NodeFiles;
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::access::Access;
-use crate::lifecycle::engine::{Applied, Observed};
+use crate::lifecycle::engine::{Applied, Event, Observed};
 use crate::lifecycle::error::{StepError, chain};
 use crate::plan::{NodePlan, NodeRole, Role};
 use crate::runtime::{NodeState, Runtime};
@@ -26,7 +31,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_secs(5);
 
 /// How long a stage gets to become ready.
-fn patience(role: NodeRole) -> Duration {
+pub(in crate::lifecycle) fn patience(role: NodeRole) -> Duration {
     match role {
         NodeRole::Zookeeper => Duration::from_secs(90),
         NodeRole::Broker | NodeRole::SchemaRegistry => Duration::from_secs(180),
@@ -61,7 +66,13 @@ pub(in crate::lifecycle) fn observe_process(
     let mut drifted = Vec::new();
     for node in world.cluster.plan.nodes_of(role) {
         match world.runtime.observe(node) {
-            NodeState::Running { .. } => drifted.extend(stale(world, node)?),
+            NodeState::Running { .. } => {
+                let changed = stale(world, node)?;
+                if !changed.is_empty() {
+                    let changed = restart::shown(&changed);
+                    drifted.push(format!("{} runs with another {changed} than planned", node.name));
+                }
+            }
             NodeState::Died { .. } => drifted.push(format!("{} has ended by itself", node.name)),
             NodeState::Stopped => absent.push(node.name.to_string()),
         }
@@ -85,45 +96,118 @@ pub(in crate::lifecycle) async fn apply(
     Ok(serving(world, role, patience(role)).await?.into())
 }
 
-/// Starts what does not run and restarts, one after the other, what runs with other files.
+/// Starts what does not run and restarts what runs with other files: one after the other where old and
+/// new can work together, else all at once.
 pub(in crate::lifecycle) async fn launch(world: &ClusterWorld, role: NodeRole) -> Result<Applied, StepError> {
-    let mut started = 0;
+    let mut outdated = Vec::new();
     for node in world.cluster.plan.nodes_of(role) {
-        let running = world.runtime.observe(node).is_running();
-        if running && stale(world, node)?.is_none() {
-            continue;
-        }
-        if running {
-            world.runtime.stop(node).await?;
-        }
-        remember(world, node)?;
-        world.runtime.start(node)?;
-        started += 1;
-        if running {
-            // A rolling restart: the next one goes only when this one serves again.
-            serve_one(world, node, patience(role)).await?;
+        if world.runtime.observe(node).is_running() {
+            let changed = stale(world, node)?;
+            if !changed.is_empty() {
+                outdated.push((node, changed));
+            }
         }
     }
-    Ok(format!("{started} started").into())
+    let paths = outdated.iter().flat_map(|(_, changed)| changed.iter().map(String::as_str));
+    match Restart::for_files(paths) {
+        None => Ok(format!("{} started", start_missing(world, role).await?).into()),
+        Some(Restart::Whole) => {
+            let why = outdated.first().map_or_else(String::new, |(_, changed)| restart::shown(changed));
+            world.reporter.tell(Event::Note(format!(
+                "nodes with the old and with the new {why} cannot work together: they are stopped and started as a whole"
+            )));
+            for dependent in restart::dependents(role) {
+                stop_all(world, world.cluster.plan.nodes_of(*dependent)).await?;
+            }
+            stop_all(world, outdated.iter().map(|(node, _)| *node)).await?;
+            Ok(format!("{} started", start_missing(world, role).await?).into())
+        }
+        Some(Restart::Rolling) => {
+            let started = start_missing(world, role).await?;
+            let rolled = outdated.len();
+            for (at, (node, _)) in outdated.into_iter().enumerate() {
+                if at > 0 || started > 0 {
+                    before_the_next(world, role).await?;
+                }
+                world.runtime.stop(node).await?;
+                start(world, node).await?;
+            }
+            Ok(format!("{started} started, {rolled} restarted one after the other").into())
+        }
+    }
 }
 
-/// Why a running node is not the planned one, if so.
-pub(super) fn stale(world: &ClusterWorld, node: &NodePlan) -> Result<Option<String>, StepError> {
+/// Starts every node of a role that does not run; returns how many.
+async fn start_missing(world: &ClusterWorld, role: NodeRole) -> Result<usize, StepError> {
+    let mut started = 0;
+    for node in world.cluster.plan.nodes_of(role) {
+        if !world.runtime.observe(node).is_running() {
+            start(world, node).await?;
+            started += 1;
+        }
+    }
+    Ok(started)
+}
+
+async fn start(world: &ClusterWorld, node: &NodePlan) -> Result<(), StepError> {
+    session::former_run_is_forgotten(world, node).await?;
+    remember(world, node)?;
+    registry::forget_proof(world, node)?;
+    Ok(world.runtime.start(node)?)
+}
+
+/// Stops nodes at the same time.
+async fn stop_all<'a>(
+    world: &ClusterWorld,
+    nodes: impl Iterator<Item = &'a NodePlan>,
+) -> Result<(), StepError> {
+    try_join_all(nodes.map(|node| world.runtime.stop(node))).await?;
+    Ok(())
+}
+
+/// Between two nodes of a rolling restart: every node serves, and no partition lacks a copy that the next
+/// stop could turn into its last.
+async fn before_the_next(world: &ClusterWorld, role: NodeRole) -> Result<(), StepError> {
+    serving(world, role, patience(role)).await?;
+    let Some(node) = world.cluster.plan.nodes_of(role).next().filter(|_| role == NodeRole::Broker) else {
+        return Ok(());
+    };
+    let admin = Mutex::new(world.access().admin()?);
+    await_node(&world.runtime, node, "complete copies of every partition", patience(role), || async {
+        match admin.lock().await.cluster(Deadline::after(LOOK)).await {
+            Ok(state) if state.is_healthy() => Probe::Ready("complete".to_owned()),
+            Ok(state) => Probe::NotYet(format!(
+                "{} partitions lack a copy or a leader: {}",
+                state.under_replicated.len().max(state.offline.len()),
+                state
+                    .under_replicated
+                    .iter()
+                    .chain(&state.offline)
+                    .take(5)
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )),
+            Err(error) => Probe::NotYet(chain(&error)),
+        }
+    })
+    .await?;
+    Ok(())
+}
+
+/// Files (by path) that a running node was started without or with another content of; empty when it is
+/// the planned one.
+pub(super) fn stale(world: &ClusterWorld, node: &NodePlan) -> Result<Vec<String>, StepError> {
     let credentials = world.credentials();
     let planned = NodeFiles::new(&credentials, node).digests()?;
     let text = world.cluster.dir.read_text(&world.cluster.dir.node_launched(&node.name))?;
     let launched: BTreeMap<String, String> =
         text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    if planned == launched {
-        return Ok(None);
-    }
-    let changed = planned.iter().find(|(path, digest)| launched.get(*path) != Some(digest));
-    let path = changed.map_or("a file that is gone", |(path, _)| path.as_str());
-    Ok(Some(format!("{} runs with another {path} than planned: it is restarted", node.name)))
+    Ok(restart::changed(&planned, &launched))
 }
 
 /// Remembers what a node is started with, before it is: killed in between, the next run starts it again.
-fn remember(world: &ClusterWorld, node: &NodePlan) -> Result<(), StepError> {
+pub(in crate::lifecycle) fn remember(world: &ClusterWorld, node: &NodePlan) -> Result<(), StepError> {
     let credentials = world.credentials();
     let digests = NodeFiles::new(&credentials, node).digests()?;
     world.cluster.dir.write_json(&world.cluster.dir.node_launched(&node.name), &digests)?;
@@ -141,7 +225,11 @@ async fn serving(world: &ClusterWorld, role: NodeRole, patience: Duration) -> Re
     })
 }
 
-async fn serve_one(world: &ClusterWorld, node: &NodePlan, patience: Duration) -> Result<String, StepError> {
+pub(in crate::lifecycle) async fn serve_one(
+    world: &ClusterWorld,
+    node: &NodePlan,
+    patience: Duration,
+) -> Result<String, StepError> {
     match node.role {
         NodeRole::Zookeeper => member(world, node, patience).await,
         NodeRole::Broker => broker(world, node, patience).await,

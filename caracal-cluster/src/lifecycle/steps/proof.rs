@@ -12,7 +12,7 @@ use futures::future::try_join_all;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::registry;
-use crate::admin::BrokerEndpoint;
+use crate::admin::{AdminError, BrokerEndpoint};
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::Observed;
 use crate::lifecycle::error::{StepError, chain};
@@ -28,6 +28,9 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// A broker fills its cache of users a moment after it has opened its ports.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long leaders may move: a broker's session in ZooKeeper ends after 18 s.
+const MOVING: Duration = Duration::from_secs(30);
 
 /// Log-ins at once: enough to keep two cores busy.
 const PARALLEL: usize = 8;
@@ -138,19 +141,25 @@ pub(in crate::lifecycle) async fn round_trip(world: &mut ClusterWorld) -> Result
     let (Ok(producer), Ok(consumer)) = (access.user(Role::Producer), access.user(Role::Consumer)) else {
         return Ok(Observed::Satisfied("no producer or no consumer is planned; nothing was sent".to_owned()));
     };
-    let topic = subject.topic.as_str();
     let id = registry::client(world)?.lookup(&subject.subject, &subject.schema).await?;
     let id = id.ok_or_else(|| StepError::Proof { what: format!("{} has no schema", subject.subject) })?.id;
     let schema = Schema::parse_str(&subject.schema).map_err(|error| encoding(&error))?;
     let event = proof_event();
     let value = frame(id, &schema, &event)?;
     let key = Bytes::from(event.key().to_owned());
-    let mut writer = leader(world, producer, topic).await?;
-    let offset =
-        records::produce(&mut writer, topic, 0, Some(key), Some(value), Deadline::after(LOOK)).await?;
-    let mut reader = leader(world, consumer, topic).await?;
-    let wait = Duration::from_secs(5);
-    let found = records::fetch(&mut reader, topic, 0, offset, wait, Deadline::after(LOOK)).await?;
+    let topic = subject.topic.as_str();
+    let offset = settled(&format!("an acknowledged event on {topic}"), || async {
+        let mut writer = leader(world, producer, topic).await?;
+        let (key, value) = (Some(key.clone()), Some(value.clone()));
+        Ok(records::produce(&mut writer, topic, 0, key, value, Deadline::after(LOOK)).await?)
+    })
+    .await?;
+    let found = settled(&format!("the event at offset {offset} of {topic}"), || async {
+        let mut reader = leader(world, consumer, topic).await?;
+        let wait = Duration::from_secs(5);
+        Ok(records::fetch(&mut reader, topic, 0, offset, wait, Deadline::after(LOOK)).await?)
+    })
+    .await?;
     let record = found.iter().find(|record| record.offset == offset);
     let value = record.and_then(|record| record.value.as_ref()).ok_or_else(|| StepError::Proof {
         what: format!("the event written at offset {offset} of {topic} could not be read back"),
@@ -164,6 +173,42 @@ pub(in crate::lifecycle) async fn round_trip(world: &mut ClusterWorld) -> Result
     Ok(Observed::Satisfied(format!(
         "{topic} partition 0 offset {offset}, schema {id}, acknowledged by the ISR of {brokers} brokers"
     )))
+}
+
+/// Repeats what fails only because leaders are still moving, as they do right after a broker was started.
+///
+/// An event that was written although its acknowledgement was lost is written twice; that bills nobody.
+async fn settled<T, F>(what: &str, mut attempt: impl FnMut() -> F) -> Result<T, StepError>
+where
+    F: Future<Output = Result<T, StepError>>,
+{
+    let outcome = wait_for(what, MOVING, Duration::from_millis(200), || {
+        let attempt = attempt();
+        async move {
+            match attempt.await {
+                Ok(done) => Probe::Ready(done),
+                Err(error) if is_moving(&error) => Probe::NotYet(chain(&error)),
+                Err(error) => Probe::Failed(error),
+            }
+        }
+    })
+    .await;
+    outcome.map_err(|error| match error {
+        WaitError::Failed(error) => error,
+        timed_out @ WaitError::TimedOut { .. } => StepError::Proof { what: timed_out.to_string() },
+    })
+}
+
+/// Whether trying again may help: a leader that has moved, is being chosen or lacks followers, or a broker
+/// that has closed the connection.
+fn is_moving(error: &StepError) -> bool {
+    let wire = match error {
+        StepError::Wire(error) => error,
+        StepError::Admin(AdminError::Wire(error)) => &**error,
+        StepError::Admin(AdminError::Unreachable { .. } | AdminError::NoController { .. }) => return true,
+        _ => return false,
+    };
+    wire.kind.is_absence() || matches!(&wire.kind, WireErrorKind::Api(error) if error.retriable)
 }
 
 fn record_name() -> &'static str {
@@ -200,4 +245,42 @@ fn decode(value: &[u8], id: i32, schema: &Schema) -> Result<MeteringEvent, StepE
 
 fn encoding(error: &apache_avro::Error) -> StepError {
     StepError::Proof { what: format!("the event does not fit its schema: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::plan::NodePlan;
+    use crate::wire::ApiError;
+
+    fn api(node: &NodePlan, code: i16) -> StepError {
+        let error = ApiError::from_code(code, None, "topic t, partition 0").unwrap();
+        Endpoint::of(node, &node.listeners[0]).error("write a record", error.into()).into()
+    }
+
+    #[tokio::test]
+    async fn a_moving_leader_is_asked_again_and_a_refusal_is_not() {
+        let plan = crate::plan::tests::default_plan();
+        let node = &plan.nodes[0];
+        // LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER, NOT_ENOUGH_REPLICAS.
+        let codes = [5, 6, 19];
+        let asked = Cell::new(0);
+        let done = settled("a write", || async {
+            let at = asked.replace(asked.get() + 1);
+            codes.get(at).map_or(Ok(at), |code| Err(api(node, *code)))
+        });
+        assert_eq!(done.await.unwrap(), 3);
+        // TOPIC_AUTHORIZATION_FAILED and UNKNOWN_SERVER_ERROR.
+        for code in [29, -1] {
+            asked.set(0);
+            let refused = settled::<(), _>("a write", || async {
+                asked.set(asked.get() + 1);
+                Err(api(node, code))
+            });
+            refused.await.unwrap_err();
+            assert_eq!(asked.get(), 1, "{code}");
+        }
+    }
 }

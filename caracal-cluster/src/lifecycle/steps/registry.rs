@@ -6,9 +6,10 @@ use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::nodes::{self, await_node};
-use crate::lifecycle::ClusterWorld;
+use crate::dir::DirError;
 use crate::lifecycle::engine::{Applied, Observed};
 use crate::lifecycle::error::{StepError, chain};
+use crate::lifecycle::{Cluster, ClusterWorld};
 use crate::plan::{NodePlan, NodeRole, SubjectPlan};
 use crate::registry::{Registry, RegistryError};
 use crate::runtime::NodeState;
@@ -28,9 +29,7 @@ pub(in crate::lifecycle) async fn observe_ready(world: &mut ClusterWorld) -> Res
     let NodeState::Running { pid, .. } = world.runtime.observe(node) else {
         return Ok(Observed::Absent("not running".to_owned()));
     };
-    let known = world.cluster.dir.read_text(&proved_path(world, node))?;
-    let known: Option<Proved> = known.and_then(|text| serde_json::from_str(&text).ok());
-    if known.is_none_or(|known| known.pid != pid) {
+    if proved(&world.cluster, node)?.is_none_or(|known| known.pid != pid) {
         return Ok(Observed::Absent("not proved to have replayed its journal".to_owned()));
     }
     let wanted = wanted_compatibility(world);
@@ -57,7 +56,7 @@ pub(in crate::lifecycle) async fn apply_ready(world: &mut ClusterWorld) -> Resul
     }
     if let NodeState::Running { pid, .. } = world.runtime.observe(node) {
         let proved = Proved { pid, compatibility: wanted };
-        world.cluster.dir.write_json(&proved_path(world, node), &proved)?;
+        world.cluster.dir.write_json(&proved_path(&world.cluster, node), &proved)?;
     }
     Ok(summary(world).into())
 }
@@ -117,8 +116,30 @@ fn registry_node(world: &ClusterWorld) -> Option<&NodePlan> {
     world.cluster.plan.nodes_of(NodeRole::SchemaRegistry).next()
 }
 
-fn proved_path(world: &ClusterWorld, node: &NodePlan) -> std::path::PathBuf {
-    world.cluster.dir.node(&node.name).join("run/ready.json")
+/// Whether the registry's process has been proved to have replayed its journal.
+pub(in crate::lifecycle) fn was_proved(cluster: &Cluster, node: &NodePlan) -> bool {
+    let known = proved(cluster, node).ok().flatten();
+    matches!(cluster.runtime().observe(node), NodeState::Running { pid, .. } if known.is_some_and(|known| known.pid == pid))
+}
+
+fn proved(cluster: &Cluster, node: &NodePlan) -> Result<Option<Proved>, StepError> {
+    let text = cluster.dir.read_text(&proved_path(cluster, node))?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+fn proved_path(cluster: &Cluster, node: &NodePlan) -> std::path::PathBuf {
+    cluster.dir.node(&node.name).join("run/ready.json")
+}
+
+/// Forgets that a node was proved ready, before it is started: its new process may get the old one's pid.
+pub(super) fn forget_proof(world: &ClusterWorld, node: &NodePlan) -> Result<(), DirError> {
+    let path = proved_path(&world.cluster, node);
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(DirError::Io { action: "removing", path: path.display().to_string(), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn wanted_compatibility(world: &ClusterWorld) -> String {

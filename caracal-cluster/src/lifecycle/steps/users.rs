@@ -93,7 +93,7 @@ fn summary(world: &ClusterWorld) -> String {
     format!("SCRAM-SHA-512 for {}", names.join(", "))
 }
 
-async fn connect(world: &ClusterWorld, deadline: Deadline) -> Result<ZooKeeper, StepError> {
+pub(super) async fn connect(world: &ClusterWorld, deadline: Deadline) -> Result<ZooKeeper, StepError> {
     let access = world.access();
     let tls = access.zookeeper_tls()?;
     let mut last = None;

@@ -22,6 +22,7 @@ pub(super) struct Seen {
     pub(super) start: u64,
     pub(super) started: SystemTime,
     pub(super) rss_bytes: u64,
+    pub(super) paused: bool,
     pub(super) cluster_id: String,
     pub(super) node: String,
 }
@@ -104,6 +105,7 @@ fn seen(process: &Process) -> Option<Seen> {
         start: start_of(pid)?,
         started: SystemTime::UNIX_EPOCH + Duration::from_secs(process.start_time()),
         rss_bytes: process.memory(),
+        paused: process.status() == ProcessStatus::Stop,
         cluster_id: cluster_id.to_owned(),
         node: node.to_owned(),
     })

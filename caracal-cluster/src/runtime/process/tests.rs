@@ -36,6 +36,7 @@ impl Scene {
             args: vec!["last".into()],
             working_dir: self.dir.path().to_owned(),
             log: self.dir.path().join(format!("{node}.log")),
+            own_log: Some(self.dir.path().join(format!("{node}.own.log"))),
         }
     }
 
@@ -191,13 +192,15 @@ async fn only_whole_marks_count() {
 #[tokio::test]
 async fn the_environment_is_minimal_and_the_group_its_own() {
     let scene = Scene::new();
-    let script = format!("env | cut -d= -f1 | sort | tr '\\n' ' '; ps -o pgid= -p $$ || echo; {WAITS}");
+    let script =
+        format!("echo $LC_ALL; env | cut -d= -f1 | sort | tr '\\n' ' '; ps -o pgid= -p $$ || echo; {WAITS}");
     let identity = start(&scene.spec("n1", &script)).unwrap();
     scene.until_logged("n1", "ready").await;
     let log = scene.log("n1");
-    // The shell adds the last three by itself.
-    let allowed = [&KEPT_VARIABLES[..], &["PWD", "SHLVL", "_", "OLDPWD"]].concat();
+    // The shell adds the last four by itself.
+    let allowed = [&KEPT_VARIABLES[..], &["LC_ALL", "PWD", "SHLVL", "_", "OLDPWD"]].concat();
     let (_, own) = log.split_once('\n').unwrap();
+    let own = own.strip_prefix("C.UTF-8\n").unwrap();
     let names = own.split_whitespace().take_while(|word| word.parse::<u32>().is_err() && *word != "ready");
     for name in names {
         assert!(allowed.contains(&name), "{name} in {log}");
@@ -221,4 +224,21 @@ async fn what_cannot_be_started_says_why() {
     let error = start(&ProcessSpec { target, ..good }).unwrap_err();
     assert!(matches!(error, StartError::File { .. }), "{error}");
     assert_eq!(find_all(&scene.cluster_id), [], "what cannot be written down is not left running");
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_left_in_the_nodes_own_log_does_not_count() {
+    let scene = Scene::new();
+    let spec = scene.spec("n", "sleep 60");
+    let own = spec.own_log.clone().unwrap();
+    start(&spec).unwrap();
+    assert!(!own.exists(), "a log that only the node makes");
+    stop(&spec.target, SOON).await.unwrap();
+    log::open(&own).unwrap().write_all(b"java.net.BindException: Address already in use\n").unwrap();
+    start(&spec).unwrap();
+    assert_eq!(log_tail(&own, 9).unwrap(), "");
+    assert_eq!(diagnose_log(&fs::read_to_string(&own).unwrap()), None);
+    log::open(&own).unwrap().write_all(b"INFO started\n").unwrap();
+    assert_eq!(log_tail(&own, 9).unwrap(), "INFO started\n");
+    stop(&spec.target, SOON).await.unwrap();
 }

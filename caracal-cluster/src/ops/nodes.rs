@@ -1,0 +1,82 @@
+//! Blows to single nodes, for tests of one's own service: kill, pause, resume.
+
+use serde::Serialize;
+
+use super::{OpsError, chosen};
+use crate::lifecycle::StepError;
+use crate::lifecycle::cluster::Cluster;
+use crate::lifecycle::commands::Selection;
+use crate::names::{ClusterName, NodeName};
+use crate::runtime::process::Blow;
+
+/// What became of one node.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct StruckNode {
+    /// The node.
+    pub node: NodeName,
+    /// `killed`, `paused`, `resumed`, `not running`; with `would be ` before it in a dry run.
+    pub outcome: String,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct StrikeReport {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Whether it was only said.
+    pub dry_run: bool,
+    /// Each node that was named.
+    pub nodes: Vec<StruckNode>,
+}
+
+/// Does something to nodes, which must be named. Takes the cluster's lock, so that no `up` mends at the same
+/// time what is broken here.
+///
+/// # Errors
+/// When there is no such cluster or node, or a process cannot be signalled.
+pub fn strike(
+    selection: &Selection,
+    names: &[String],
+    blow: Blow,
+    dry_run: bool,
+) -> Result<StrikeReport, OpsError> {
+    let cluster = Cluster::existing(&selection.root, selection.name.as_ref())?;
+    let nodes = chosen(&cluster, names)?;
+    let _lock = if dry_run { None } else { Some(cluster.dir.lock(command(blow))?) };
+    let runtime = cluster.runtime();
+    let mut report = StrikeReport {
+        cluster: cluster.plan.cluster.clone(),
+        dry_run,
+        nodes: Vec::with_capacity(nodes.len()),
+    };
+    for node in nodes {
+        let runs = if dry_run {
+            runtime.observe(node).is_running()
+        } else {
+            runtime.send(node, blow).map_err(StepError::from)?
+        };
+        let outcome = match (runs, dry_run) {
+            (false, _) => "not running".to_owned(),
+            (true, false) => done(blow).to_owned(),
+            (true, true) => ["would be ", done(blow)].concat(),
+        };
+        report.nodes.push(StruckNode { node: node.name.clone(), outcome });
+    }
+    Ok(report)
+}
+
+fn command(blow: Blow) -> &'static str {
+    match blow {
+        Blow::Kill => "cluster kill",
+        Blow::Pause => "cluster pause",
+        Blow::Resume => "cluster resume",
+    }
+}
+
+fn done(blow: Blow) -> &'static str {
+    match blow {
+        Blow::Kill => "killed",
+        Blow::Pause => "paused",
+        Blow::Resume => "resumed",
+    }
+}

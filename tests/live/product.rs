@@ -27,7 +27,15 @@ fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     tools::tell("building xtask");
     let built = Program::at(cargo)
-        .args(["build", "--quiet", "--package", "xtask", "--message-format", "json-render-diagnostics"])
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            "xtask",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
         .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")])
         .within(Duration::from_secs(1800))
         .run()?

@@ -173,6 +173,7 @@ async fn build(cargo: &Path, manifest: &Path, run: &ClientRun) -> Result<PathBuf
         .args([
             "build",
             "--quiet",
+            "--locked",
             "--package",
             PACKAGE,
             "--bin",

@@ -19,6 +19,7 @@ mod jdk;
 mod openssl;
 mod product;
 mod program;
+mod restarts;
 mod scram;
 mod secrets;
 mod sidebyside;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 10] = [
+    let groups: [&[Test]; 11] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         // Spoil the shared cluster, and leave it mended.
         verify::TESTS,
         trouble::TESTS,
+        restarts::TESTS,
         // Clusters of their own, each taken down before the next one.
         converge::TESTS,
     ];

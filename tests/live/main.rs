@@ -21,6 +21,7 @@ mod openssl;
 mod operate;
 mod product;
 mod program;
+mod restarts;
 mod scram;
 mod secrets;
 mod sidebyside;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         verify::TESTS,
         operate::TESTS,
         trouble::TESTS,
+        restarts::TESTS,
         // Clusters of their own, each taken down before the next one.
         converge::TESTS,
     ];

@@ -1,5 +1,6 @@
 //! Clients that are neither Rust nor Java, started with nothing but the generated files.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::{Test, tools};
 pub(crate) const TESTS: &[Test] = &[
     ("clients::kafka_python_reads_the_event_of_up", python_reads_the_event),
     ("clients::kafka_python_is_refused_with_a_wrong_password", python_is_refused),
+    ("clients::curl_lists_the_subjects_of_the_registry", curl_lists_subjects),
     ("clients::kcat_lists_the_topics_that_its_user_may_see", kcat_lists_topics),
     ("clients::kcat_reads_the_event_of_up", kcat_reads_the_event),
 ];
@@ -62,6 +64,16 @@ fn python_is_refused() -> Result<()> {
     caracal_pki::store::write_private(&wrong, b"not the password")?;
     let ended = script("consumer")?.env("CARACAL_KAFKA_SASL_PASSWORD_FILE", &wrong).run()?.failed()?;
     ensure!(ended.text().contains("uthentication"), "not refused for its password:\n{}", ended.text());
+    Ok(())
+}
+
+fn curl_lists_subjects() -> Result<()> {
+    let plan = cluster::shared()?.resolved()?.plan;
+    let address = format!("{}/subjects", plan.endpoints.registry_url);
+    let seen = Program::needed("curl")?.args(["--silent", "--show-error", "--fail", &address]).run()?;
+    let listed: BTreeSet<String> = serde_json::from_slice(&seen.succeeded()?.stdout)?;
+    let planned: BTreeSet<String> = plan.subjects.iter().map(|subject| subject.subject.clone()).collect();
+    ensure!(!planned.is_empty() && planned.is_subset(&listed), "planned {planned:?}, listed {listed:?}");
     Ok(())
 }
 

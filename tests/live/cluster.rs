@@ -1,5 +1,6 @@
 //! Clusters of the suite: unique, in folders of their own, on leased ports, and gone in the end whatever happens.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -16,6 +17,7 @@ use caracal_cluster::wire::SharedSaltedPasswords;
 
 use crate::product::{self, PATIENCE};
 use crate::program::{self, Ended, Program};
+use crate::secrets;
 use crate::tools::{self, block};
 
 /// Every cluster that may still own something.
@@ -115,8 +117,11 @@ impl TestCluster {
 
     /// Runs a command to its end and keeps what it said.
     pub(crate) fn run(&self, command: Program) -> Result<Ended> {
+        // Before and after it: a command may replace a password, or delete all of them.
+        secrets::learn(self);
         let ended = command.run();
         self.learn_id();
+        secrets::learn(self);
         let ended = ended?;
         product::remember(&ended);
         Ok(ended)
@@ -148,6 +153,14 @@ impl TestCluster {
         Ok(found.pid)
     }
 
+    /// The ports that are kept for it, each with what for.
+    pub(crate) fn leases(&self) -> Result<BTreeSet<(u16, String)>> {
+        let id = self.id()?;
+        let leases = ports::leases(&ports::lease_dir(Cache::discover()?.root()))?;
+        let ours = leases.into_iter().filter(|lease| lease.owner.cluster_id == id);
+        Ok(ours.map(|lease| (lease.port, lease.purpose)).collect())
+    }
+
     /// Everything that it still has although it was removed: processes, leases, files.
     pub(crate) fn leftovers(&self) -> Result<Vec<String>> {
         let id = self.id()?;
@@ -155,9 +168,8 @@ impl TestCluster {
             .iter()
             .map(|found| format!("{} runs (pid {})", found.node, found.pid))
             .collect();
-        let leases = ports::leases(&ports::lease_dir(Cache::discover()?.root()))?;
-        let ours = leases.iter().filter(|lease| lease.owner.cluster_id == id);
-        left.extend(ours.map(|lease| format!("port {} is still leased for {}", lease.port, lease.purpose)));
+        let leases = self.leases()?.into_iter();
+        left.extend(leases.map(|(port, purpose)| format!("port {port} is still leased for {purpose}")));
         let files = tools::walk(&self.home);
         left.extend(files.iter().skip(1).map(|path| format!("{} is still there", path.display())));
         Ok(left)

@@ -25,6 +25,9 @@ pub(crate) const TESTS: &[Test] = &[
     ("converge::lost_leases_move_no_running_node", lost_leases),
     ("converge::ps_tells_the_truth_about_every_node", ps_tells_the_truth),
     ("converge::a_killed_broker_is_named_and_started_again", a_killed_broker),
+    ("converge::plan_says_nothing_differs_then_exits_11_after_drift", plan_sees_drift),
+    ("converge::down_v_without_a_terminal_asks_for_yes", down_v_asks),
+    ("converge::stop_keeps_ports_and_start_brings_it_back", stop_and_start),
     ("converge::down_keeps_records_and_schema_ids", down_keeps_the_data),
     ("converge::a_directory_with_a_space_a_hash_and_an_umlaut_serves", an_odd_directory),
     ("converge::an_up_killed_at_a_random_moment_is_finished_by_the_next", a_killed_up),
@@ -127,6 +130,77 @@ fn a_killed_broker() -> Result<()> {
             "{other} had pid {pid} and has {now}; only {node} was killed"
         );
     }
+    nothing_to_do(cluster)
+}
+
+fn plan_sees_drift() -> Result<()> {
+    let cluster = cluster::shared()?;
+    let plan = || cluster.run(cluster.command(&product::plan(cluster.name()))?);
+    let before = pids(cluster)?;
+    let same = product::document(&plan()?.succeeded()?)?;
+    ensure!(same["differs"] == false, "nothing differs, but `plan` says: {}", same["steps"]);
+    let resolved = cluster.resolved()?;
+    let node = resolved.plan.nodes_of(NodeRole::Broker).nth(1).context("there is no second broker")?;
+    let path = cluster.dir()?.node(&node.name).join("config/server.properties");
+    let right = tools::read(&path)?;
+    let spoiled = format!("{right}\nauto.create.topics.enable=true\n");
+    tools::spoil(&path, spoiled.as_bytes())?;
+    let drifted = plan();
+    let kept = tools::read(&path)?;
+    tools::spoil(&path, right.as_bytes())?;
+    let drifted = product::document(&drifted?.ended_with(product::DRIFT)?)?;
+    ensure!(drifted["differs"] == true, "it exits with {}, but does not say so", product::DRIFT);
+    let files = drifted["files"].as_array().context("it lists no files")?;
+    let differing: Vec<_> = files.iter().filter(|file| file["change"] != "same").collect();
+    let [file] = differing[..] else { bail!("not one file differs, but {differing:?}") };
+    let named = file["node"] == node.name.as_str() && file["path"] == "config/server.properties";
+    ensure!(named, "another file differs: {file}");
+    let diff = file["diff"].as_str().unwrap_or_default();
+    ensure!(diff.contains("auto.create.topics.enable=true"), "the difference is not shown: {file}");
+    ensure!(kept == spoiled, "`plan` changed a file");
+    ensure!(pids(cluster)? == before, "`plan` restarted a node");
+    ensure!(plan()?.status.success(), "the file is as it was, but something differs still");
+    Ok(())
+}
+
+fn down_v_asks() -> Result<()> {
+    let cluster = cluster::shared()?;
+    let (before, leases) = (pids(cluster)?, cluster.leases()?);
+    let down = cluster.run(cluster.command(&product::down_asking(cluster.name()))?)?;
+    down.ended_with(product::USAGE)?.saying(&["no terminal to ask at", "--yes", cluster.name()])?;
+    ensure!(pids(cluster)? == before, "nodes were stopped without an answer");
+    ensure!(cluster.leases()? == leases, "ports were given back without an answer");
+    data(&cluster.resolved()?)?;
+    Ok(())
+}
+
+fn stop_and_start() -> Result<()> {
+    let cluster = cluster::shared()?;
+    let (before, leases) = (data(&cluster.resolved()?)?, cluster.leases()?);
+    let old = pids(cluster)?;
+    ensure!(!leases.is_empty(), "no port is leased for a cluster that runs");
+    cluster.run(cluster.command(&product::stop(cluster.name()))?)?.succeeded()?;
+    let running = caracal_cluster::runtime::process::find_all(&cluster.id()?);
+    ensure!(running.is_empty(), "after `stop` there still run {running:?}");
+    ensure!(cluster.leases()? == leases, "`stop` gave ports back: {leases:?} became {:?}", cluster.leases()?);
+    let listed = |wanted: usize| -> Result<()> {
+        let list = product::document(&cluster.run(cluster.command(&product::list())?)?.succeeded()?)?;
+        let all = list["clusters"].as_array().context("it lists no clusters")?;
+        let [ours] = &all[..] else { bail!("not one cluster is listed: {list}") };
+        let right =
+            ours["cluster"] == cluster.name() && ours["running"] == wanted && ours["nodes"] == old.len();
+        ensure!(right, "{wanted} of {} nodes run, listed is {ours}", old.len());
+        Ok(())
+    };
+    listed(0)?;
+    cluster.run(cluster.command(&product::start(cluster.name()))?)?.succeeded()?;
+    ensure!(cluster.leases()? == leases, "`start` chose other ports: {leases:?}, {:?}", cluster.leases()?);
+    let new = pids(cluster)?;
+    let alike = |(one, other): (&(String, u32), &(String, u32))| one.1 == other.1;
+    ensure!(!old.iter().zip(&new).any(alike), "a process outlived `stop`: {old:?}, then {new:?}");
+    listed(new.len())?;
+    let after = data(&cluster.resolved()?)?;
+    ensure!(before == after, "before `stop`: {before:?}, after `start`: {after:?}");
     nothing_to_do(cluster)
 }
 

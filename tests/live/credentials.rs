@@ -96,6 +96,14 @@ fn every_user_of(cluster: &TestCluster) -> Result<()> {
         }
     }
     ensure!(missing.is_empty(), "missing or empty: {}", missing.join(", "));
+    // Nobody shares with anybody what proves who he is.
+    for file in ["password", "client.pem", "client.key"] {
+        let mut known = std::collections::BTreeSet::new();
+        for user in CLIENTS {
+            let text = tools::read(&dir.client(&user.parse()?).join(file))?;
+            ensure!(known.insert(text), "{user} has the same {file} as another user");
+        }
+    }
     Ok(())
 }
 

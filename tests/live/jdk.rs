@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use caracal_cluster::distribution::{Artifact, Cache, find_java};
 use caracal_cluster::lifecycle::Cluster;
-use caracal_cluster::plan::{AclRule, Operation, PatternKind, ResourceKind};
+use caracal_cluster::plan::{AclRule, ListenerPlan, NodeRole, Operation, PatternKind, ResourceKind};
 
 use crate::Test;
 use crate::cluster::{self, TestCluster};
@@ -22,6 +22,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("jdk::the_console_consumer_is_refused_as_producer", consuming_as_producer_is_refused),
     ("jdk::kafka_topics_describes_what_was_planned", topics_are_as_planned),
     ("jdk::kafka_configs_describes_every_user", users_are_as_planned),
+    ("jdk::kafka_broker_api_versions_asks_every_broker_on_both_listeners", every_broker_tells_its_versions),
+    ("jdk::kafka_consumer_groups_describes_every_group", groups_are_described),
     ("jdk::kafka_acls_lists_what_was_planned_and_nothing_else", rules_are_as_planned),
 ];
 
@@ -203,6 +205,49 @@ fn rules_are_as_planned() -> Result<()> {
     let missing: Vec<_> = planned.difference(&found).collect();
     let unplanned: Vec<_> = found.difference(&planned).collect();
     ensure!(missing.is_empty() && unplanned.is_empty(), "missing: {missing:#?}\nunplanned: {unplanned:#?}");
+    Ok(())
+}
+
+/// The guide's own check, with a client's file, on the listener for applications and on the one for brokers.
+fn every_broker_tells_its_versions() -> Result<()> {
+    let shared = cluster::shared()?;
+    let config = file(shared, "producer", "client.properties")?;
+    let plan = shared.resolved()?.plan;
+    for name in ["EXTERNAL", "INTERNAL"] {
+        let brokers = plan.nodes_of(NodeRole::Broker).map(|node| node.listener(name));
+        let listeners: Vec<&ListenerPlan> = brokers.collect::<Option<_>>().context("a broker lacks one")?;
+        let told: Vec<String> = listeners
+            .iter()
+            .map(|listener| format!("{}:{}", listener.advertised_host, listener.advertised_port))
+            .collect();
+        let seen = tool("kafka.admin.BrokerApiVersionsCommand")?
+            .args(["--bootstrap-server", &told[0], "--command-config", &config])
+            .run()?
+            .succeeded()?;
+        for broker in &told {
+            let asked = format!("{broker} (id: ");
+            let answer = seen.text().split(&asked).nth(1).is_some_and(|rest| {
+                rest.lines().take(3).any(|line| line.contains("Produce(0):") && line.contains("usable"))
+            });
+            ensure!(answer, "{broker} told no versions on {name}:\n{}", seen.text());
+        }
+    }
+    Ok(())
+}
+
+fn groups_are_described() -> Result<()> {
+    const GROUP: &str = "caracal-described-by-the-live-suite";
+    let shared = cluster::shared()?;
+    let commit = ["--reset-offsets", "--to-earliest", "--execute", "--topic", EVENTS, "--group", GROUP];
+    as_admin(shared, GROUPS)?.args(commit).run()?.succeeded()?;
+    let seen = as_admin(shared, GROUPS)?.args(["--describe", "--all-groups"]).run();
+    as_admin(shared, GROUPS)?.args(["--delete", "--group", GROUP]).run()?.succeeded()?;
+    let text = seen?.succeeded()?.text();
+    let topic = shared.resolved()?.plan.topics.into_iter().find(|topic| topic.name.as_str() == EVENTS);
+    let partitions = topic.context("the plan lacks the topic")?.partitions;
+    let is_row = |line: &&str| line.starts_with(GROUP) && line.split_whitespace().nth(1) == Some(EVENTS);
+    let rows = text.lines().filter(is_row).count();
+    ensure!(rows == usize::try_from(partitions)?, "{rows} rows for {partitions} partitions:\n{text}");
     Ok(())
 }
 

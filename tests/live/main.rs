@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 11] = [
+    let groups: [&[Test]; 12] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         // Clusters of their own, each taken down before the next one.
         converge::TESTS,
     ];
-    let tests = groups.into_iter().flatten().chain(sidebyside::TESTS);
+    let tests = groups.into_iter().flatten().chain(sidebyside::TESTS).chain(secrets::LAST);
     let chosen = |name: &str| {
         let fits = |filter: &String| if arguments.exact { name == filter } else { name.contains(filter) };
         filters.is_empty() || filters.iter().any(fits)

@@ -139,7 +139,9 @@ fn lag() -> Result<()> {
     operate(cluster, &["lag", "caracal-live-lig"])?
         .failed()?
         .saying(&["did you mean `caracal-live-lag`?"])?;
-    block(async { access.admin()?.delete_group(GROUP, deadline).await.map_err(anyhow::Error::from) })?;
+    let gone =
+        block(async { anyhow::Ok(access.admin()?.delete_groups(|name| name == GROUP, deadline).await?) })?;
+    ensure!(gone.len() == 1 && gone[0].result.is_ok(), "the group was not deleted: {gone:?}");
     Ok(())
 }
 

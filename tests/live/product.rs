@@ -62,6 +62,31 @@ pub(crate) fn down(name: &str, volumes: bool) -> Vec<String> {
     words(&[&["cluster", "down", "--name", name], volumes].concat())
 }
 
+/// `cluster down -v` without the word that spares the question.
+pub(crate) fn down_asking(name: &str) -> Vec<String> {
+    words(&["cluster", "down", "--name", name, "-v"])
+}
+
+/// `cluster stop`.
+pub(crate) fn stop(name: &str) -> Vec<String> {
+    words(&["cluster", "stop", "--name", name])
+}
+
+/// `cluster start`.
+pub(crate) fn start(name: &str) -> Vec<String> {
+    words(&["cluster", "start", "--name", name])
+}
+
+/// `cluster plan` as JSON, with every rendered file, and an exit code of its own when something differs.
+pub(crate) fn plan(name: &str) -> Vec<String> {
+    words(&["cluster", "plan", "--name", name, "--files", "--exit-code", "--json"])
+}
+
+/// `cluster list` as JSON.
+pub(crate) fn list() -> Vec<String> {
+    words(&["cluster", "list", "--json"])
+}
+
 /// `cluster ps` as JSON.
 pub(crate) fn ps(name: &str) -> Vec<String> {
     words(&["cluster", "ps", "--name", name, "--json"])
@@ -125,6 +150,12 @@ pub(crate) fn mended(up: &Ended, title: &str) -> bool {
     text.contains(&format!("~ {title} differs from the plan:"))
         && text.contains(&format!("\u{2713} {title} "))
 }
+
+/// The exit code of arguments that cannot be used.
+pub(crate) const USAGE: i32 = 2;
+
+/// The exit code of `plan --exit-code` when something differs.
+pub(crate) const DRIFT: i32 = 11;
 
 /// The exit code of a proof that failed.
 pub(crate) const UNHEALTHY: i32 = 10;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -17,6 +18,9 @@ use crate::tools::{self, block};
 
 /// What runs at this moment, for Ctrl-C.
 static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// Set by Ctrl-C: whatever was started after it would be found and stopped by nobody.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// A program that is about to be started.
 #[derive(Debug)]
@@ -135,6 +139,9 @@ impl Program {
         block(async move {
             let stdin = if self.held || self.input.is_some() { Stdio::piped() } else { Stdio::null() };
             self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+            if ENDING.load(Ordering::SeqCst) {
+                bail!("{} is not started: the suite was interrupted", self.shown);
+            }
             let mut child = self.command.spawn().with_context(|| format!("starting {}", self.shown))?;
             let pid = child.id().ok_or_else(|| anyhow!("{} has no process id", self.shown))?;
             remember(pid, true);
@@ -248,8 +255,9 @@ impl Ended {
     }
 }
 
-/// Kills whatever the suite is waiting for; for Ctrl-C.
+/// Kills whatever the suite is waiting for, and lets nothing start any more; for Ctrl-C.
 pub(crate) fn kill_running() {
+    ENDING.store(true, Ordering::SeqCst);
     let running = RUNNING.lock().map(|set| set.clone()).unwrap_or_default();
     for pid in running {
         if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {

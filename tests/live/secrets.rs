@@ -1,16 +1,19 @@
 //! The search for secrets: in arguments and environments of processes, logs, output, and files that others may read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use caracal_cluster::dir::ClusterDir;
 use caracal_cluster::distribution::Cache;
 
 use crate::cluster::{self, TestCluster};
+use crate::program::{Ended, Running};
 use crate::trouble;
 use crate::{Test, product, tools};
 
@@ -20,8 +23,20 @@ pub(crate) const TESTS: &[Test] = &[
     ("secrets::none_are_to_be_seen_while_a_failing_up_runs_and_after_it", none_around_a_failed_up),
 ];
 
+/// The last group: what every command of every other one printed is there by then.
+pub(crate) const LAST: &[Test] = &[
+    ("secrets::none_are_to_be_seen_while_verify_runs_or_in_any_document", none_around_verify),
+    ("secrets::none_were_printed_by_any_command_of_this_run", none_in_all_output),
+];
+
+/// Every secret that a cluster of this run had at some time: passwords change, and clusters go.
+static KNOWN: Mutex<BTreeMap<Vec<u8>, String>> = Mutex::new(BTreeMap::new());
+
 /// Files above this are data of somebody else.
 const LARGEST: u64 = 32 << 20;
+
+/// What is shorter is no whole secret, and may stand anywhere.
+const SHORTEST: usize = 16;
 
 /// One secret, in a form in which it could be seen.
 #[derive(Clone)]
@@ -43,14 +58,7 @@ impl Needles {
         let dir = cluster.dir()?;
         let mut needles = Vec::new();
         for path in tools::walk(&dir.path()) {
-            let what = path.strip_prefix(dir.path()).unwrap_or(&path).display().to_string();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let below_passwords = path.parent() == Some(&dir.passwords());
-            if below_passwords || matches!(name, "password" | "store-password") {
-                needles.extend(password(&what, tools::read(&path)?.trim()));
-            } else if path.extension().is_some_and(|extension| extension == "key") {
-                needles.extend(private_key(&what, &tools::read(&path)?)?);
-            }
+            needles.extend(secret(&dir, &path)?.into_iter().flatten());
         }
         ensure!(needles.len() > 20, "only {} secrets were found to search for", needles.len());
         Ok(Self::new(needles))
@@ -158,6 +166,40 @@ impl Needles {
     }
 }
 
+/// Remembers the secrets that a cluster has now, for the search at the end of the run.
+///
+/// What a test has spoiled is left out here; [`Needles::of`] is strict.
+pub(crate) fn learn(cluster: &TestCluster) {
+    let Ok(dir) = cluster.dir() else { return };
+    let Ok(mut known) = KNOWN.lock() else { return };
+    for path in tools::walk(&dir.path()) {
+        let Ok(Some(needles)) = secret(&dir, &path) else { continue };
+        let whole = needles.into_iter().filter(|needle| needle.bytes.len() >= SHORTEST);
+        known.extend(whole.map(|needle| (needle.bytes, format!("{} {}", cluster.name(), needle.what))));
+    }
+}
+
+/// Every secret of this run.
+fn known() -> Result<Needles> {
+    let known = KNOWN.lock().map_err(|_| anyhow!("a test died while it learned secrets"))?;
+    let needles = known.iter().map(|(bytes, what)| Needle { what: what.clone(), bytes: bytes.clone() });
+    Ok(Needles::new(needles.collect()))
+}
+
+/// The secret in a file of a cluster; none when the file is not made to hold one.
+fn secret(dir: &ClusterDir, path: &Path) -> Result<Option<Vec<Needle>>> {
+    let what = path.strip_prefix(dir.path()).unwrap_or(path).display().to_string();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let below_passwords = path.parent() == Some(&dir.passwords());
+    if below_passwords || matches!(name, "password" | "store-password") {
+        return Ok(Some(password(&what, tools::read(path)?.trim())));
+    }
+    if path.extension().is_some_and(|extension| extension == "key") {
+        return Ok(Some(private_key(&what, &tools::read(path)?)?));
+    }
+    Ok(None)
+}
+
 /// Files below a folder that is everybody's; cargo's own folders hold what is compiled, not what a cluster wrote.
 fn reachable(root: &Path) -> Vec<PathBuf> {
     let mut folders = vec![(root.to_owned(), 0)];
@@ -234,7 +276,7 @@ fn the_search_finds_what_is_planted() -> Result<()> {
 }
 
 /// A program that waits for the end of its input, which does not come before it is killed.
-fn held(program: crate::program::Program) -> Result<crate::program::Running> {
+fn held(program: crate::program::Program) -> Result<Running> {
     program.holding_input().start()
 }
 
@@ -248,19 +290,57 @@ fn none_after_up() -> Result<()> {
 fn none_around_a_failed_up() -> Result<()> {
     let failing = trouble::failing()?;
     let needles = Needles::of(failing)?;
-    let mut up = failing.command(&product::up(failing.name()))?.start()?;
-    let mut findings = Vec::new();
-    let mut looks = 0;
-    while !up.ends_within(Duration::from_millis(50)) {
-        findings.extend(needles.in_processes());
-        looks += 1;
-    }
-    let ended = up.finish(product::PATIENCE)?.failed().context("a broker without a legal configuration")?;
-    product::remember(&ended);
+    let up = failing.command(&product::up(failing.name()))?.start()?;
+    let (ended, mut findings) = watched(&needles, up)?;
+    ended.failed().context("a broker without a legal configuration")?;
     findings.extend(needles.everywhere(failing)?);
-    ensure!(looks > 0, "`up` ended before anybody could look");
     findings.sort();
     findings.dedup();
     ensure!(findings.is_empty(), "secrets can be seen:\n  {}", findings.join("\n  "));
+    Ok(())
+}
+
+/// Looks at every process while a command runs; gives what it said and what was seen.
+fn watched(needles: &Needles, mut command: Running) -> Result<(Ended, Vec<String>)> {
+    let mut findings = Vec::new();
+    let mut looks = 0;
+    while !command.ends_within(Duration::from_millis(50)) {
+        findings.extend(needles.in_processes());
+        looks += 1;
+    }
+    let ended = command.finish(product::PATIENCE)?;
+    product::remember(&ended);
+    ensure!(looks > 0, "`{}` ended before anybody could look", ended.shown);
+    Ok((ended, findings))
+}
+
+fn none_around_verify() -> Result<()> {
+    let shared = cluster::shared()?;
+    let needles = Needles::of(shared)?;
+    let verify = shared.command(&product::verify(shared.name()))?.start()?;
+    let (ended, mut findings) = watched(&needles, verify)?;
+    product::document(&ended.succeeded()?)?;
+    let name = shared.name();
+    for words in [product::ps(name), product::list(), product::plan(name), product::up_as_json(name)] {
+        product::document(&shared.run(shared.command(&words)?)?.succeeded()?)?;
+    }
+    findings.extend(needles.everywhere(shared)?);
+    findings.sort();
+    findings.dedup();
+    ensure!(findings.is_empty(), "secrets can be seen:\n  {}", findings.join("\n  "));
+    Ok(())
+}
+
+fn none_in_all_output() -> Result<()> {
+    let shared = cluster::shared()?;
+    let known = known()?;
+    // The search knows what the shared cluster has now, so it would see it.
+    let path = shared.dir()?.password(&"consumer".parse()?);
+    ensure!(
+        !known.seen_in(tools::read(&path)?.as_bytes()).is_empty(),
+        "the consumer's password is not known"
+    );
+    let findings = known.in_output();
+    ensure!(findings.is_empty(), "secrets were printed:\n  {}", findings.join("\n  "));
     Ok(())
 }

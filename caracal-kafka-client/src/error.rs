@@ -322,7 +322,9 @@ pub(crate) fn sentence(code: RDKafkaErrorCode) -> String {
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
             "create the topic; the client never does"
         }
-        Code::PurgeQueue => "given up before it was sent, because the producer was closed or had failed",
+        Code::PurgeQueue => {
+            "given up in the queue, unsent or waiting to be sent again, because the producer was closed or had failed"
+        }
         Code::PurgeInflight => {
             "given up while the broker had not answered, because the producer was closed or had failed"
         }

@@ -77,7 +77,7 @@ const fn compression(compression: Compression) -> &'static str {
 
 // Modes of files are a matter of Unix.
 #[cfg(all(test, unix))]
-mod tests {
+pub(crate) mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::sync::Arc;
 
@@ -91,7 +91,7 @@ mod tests {
 
     const MARK: &str = "hunter2-must-not-appear";
 
-    fn credentials() -> Credentials {
+    pub(crate) fn credentials() -> Credentials {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    fn profile(base: &str) -> ConnectionProfile {
+    pub(crate) fn profile(base: &str) -> ConnectionProfile {
         let kafka = KafkaEndpoint {
             bootstrap: vec!["a:1".into(), "b:2".into()],
             tls: TlsFiles {

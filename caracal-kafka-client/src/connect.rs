@@ -164,6 +164,13 @@ impl Kafka {
         i32::try_from(found.partitions().len()).map_err(|_| failed("it has too many partitions".into()))
     }
 
+    /// One that nobody has proved.
+    #[cfg(all(test, unix))]
+    pub(crate) fn unproved(profile: ConnectionProfile, credentials: Credentials) -> Self {
+        let service = Service::named("test");
+        Self { shared: Arc::new(Shared { profile, service, credentials, registry: None }) }
+    }
+
     /// One log-in, on a client of its own that is dropped behind it.
     async fn log_in(&self, deadline: Duration) -> Result<(), ConnectError> {
         let context = self.context();

@@ -225,7 +225,7 @@ impl Decoder {
 
 /// Parses a schema once in the life of the process. Readers and writers borrow it for ever, so it
 /// is leaked; the number of different schemas that a process meets bounds that.
-fn intern(schema: &str) -> Result<&'static Schema, String> {
+pub(crate) fn intern(schema: &str) -> Result<&'static Schema, String> {
     static KNOWN: LazyLock<Mutex<HashMap<String, &'static Schema>>> = LazyLock::new(Mutex::default);
     let mut known = lock(&KNOWN);
     if let Some(found) = known.get(schema) {

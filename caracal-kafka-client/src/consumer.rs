@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -24,6 +24,9 @@ const BROKER: Duration = Duration::from_secs(10);
 
 /// How long a commit may take, librdkafka's own repetitions included.
 const COMMIT: Duration = Duration::from_secs(30);
+
+/// A client that somebody else still uses is looked at again after this long.
+const SHARED: Duration = Duration::from_millis(10);
 
 /// A consumer group: its members share the partitions, and what one committed the next does not
 /// see again.
@@ -87,7 +90,7 @@ pub enum ConsumeFrom {
     CommittedOrEarliest,
     /// Where the group stands; a new group at what is written from now on.
     CommittedOrLatest,
-    /// At these positions, in these partitions alone. The consumer takes no part in the group's
+    /// At these positions, in these partitions alone; at least one. The consumer takes no part in the group's
     /// sharing; it commits for the group all the same.
     Exactly(Vec<Position>),
 }
@@ -303,6 +306,7 @@ impl<E: Event> Consumer<E> {
         });
         match tokio::time::timeout(COMMIT, told).await {
             Ok(Ok(Ok(()))) => {
+                client.client().context().forget();
                 self.let_go(position);
                 Ok(())
             }
@@ -322,10 +326,24 @@ impl<E: Event> Consumer<E> {
         let Some(client) = self.client.take() else { return true };
         let (tell, told) = oneshot::channel();
         std::thread::spawn(move || {
-            drop(client);
-            let _ = tell.send(());
+            let started = Instant::now();
+            let mut client = client;
+            loop {
+                match Arc::try_unwrap(client) {
+                    Ok(last) => {
+                        drop(last);
+                        let _ = tell.send(());
+                        return;
+                    }
+                    // A commit under way has it too, and the group is left behind that.
+                    Err(shared) if started.elapsed() < deadline => client = shared,
+                    Err(_) => return,
+                }
+                #[expect(clippy::disallowed_methods, reason = "a thread of its own, until the deadline")]
+                std::thread::sleep(SHARED);
+            }
         });
-        tokio::time::timeout(deadline, told).await.is_ok()
+        matches!(tokio::time::timeout(deadline, told).await, Ok(Ok(())))
     }
 
     /// A record that is committed, or stands before one that is, is not handed out again.
@@ -425,6 +443,13 @@ impl Kafka {
         positions: &[Position],
     ) -> Result<TopicPartitionList, ConnectError> {
         let mut list = TopicPartitionList::new();
+        if positions.is_empty() {
+            return Err(ConnectError::Topic {
+                topic: topic.to_owned(),
+                principal: self.profile().principal.clone(),
+                why: "`ConsumeFrom::Exactly` names no position, so no record would ever come".into(),
+            });
+        }
         for position in positions {
             let fits = position.topic == topic
                 && (0..partitions).contains(&position.partition)

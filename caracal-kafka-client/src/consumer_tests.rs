@@ -170,3 +170,22 @@ async fn a_member_that_was_too_slow_comes_back() {
     assert_eq!(at, [0, 1], "from where the group stands");
     assert_eq!(stands(&mock), Offset::Offset(2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_that_did_not_leave_the_group_says_so() {
+    let mock = cluster(&[]);
+    let consumer = consumer(&mock, &[]);
+    let commit_under_way = consumer.client.clone();
+    assert!(!consumer.close(Duration::from_millis(300)).await, "somebody has the client still");
+    drop(commit_under_way);
+}
+
+#[test]
+fn exact_positions_must_be_there() {
+    let kafka = Kafka::unproved(profile("/p"), credentials());
+    let refused = kafka.positions("t", 1, &[]).expect_err("it would wait for ever");
+    assert!(refused.to_string().contains("names no position"), "{refused}");
+    let at = |partition| Position { topic: "t".into(), partition, offset: 0 };
+    assert!(kafka.positions("t", 1, &[at(1)]).is_err(), "there is one partition only");
+    assert_eq!(kafka.positions("t", 1, &[at(0)]).expect("it is there").count(), 1);
+}

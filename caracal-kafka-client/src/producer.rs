@@ -445,6 +445,9 @@ impl ProducerContext for Deliveries {
         };
         counter.fetch_add(1, Ordering::Release);
         self.shared.room.notify_waiters();
+        if result.is_ok() {
+            self.context.forget();
+        }
         match tell.send(delivery) {
             Ok(()) | Err(Delivery::Written(_)) => {}
             Err(Delivery::NotWritten(why)) => tracing::error!("{why}, and nobody waited for it"),

@@ -26,8 +26,10 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes that one length in a datum may ask for; brokers take records of a few at most.
 const ALLOCATION: usize = 32 << 20;
 
-/// Confluent's error codes of a registry without the subject, and of a subject without the schema.
+/// Confluent's error codes of a registry without the subject, and of a subject without the version or
+/// the schema.
 const SUBJECT_NOT_FOUND: u32 = 40401;
+const VERSION_NOT_FOUND: u32 = 40402;
 const SCHEMA_NOT_FOUND: u32 = 40403;
 
 /// One registry, for all producers and consumers of a connection.
@@ -122,12 +124,12 @@ impl Registry {
         // Registered by somebody who laid out the same schema differently?
         let latest = perform_sr_call(&self.settings, SrCall::GetLatest(subject)).await.map_err(|error| {
             failed(match error_code(&error) {
-                Some(_) => format!(
+                Some(SUBJECT_NOT_FOUND | VERSION_NOT_FOUND) => format!(
                     "the subject does not exist; register the schema of {}, which the cluster does on its start, for \
                      this client does not unless `ProducerOptions::register_schema` asks it to",
                     E::RECORD
                 ),
-                None => text(&error),
+                _ => text(&error),
             })
         })?;
         let same = latest.schema.as_deref().is_some_and(
@@ -359,6 +361,52 @@ mod tests {
         let reading = narrow.decode::<Narrow>(7, &[0xff; 3]).expect_err("no datum");
         for why in [encoding, fitting, reading] {
             assert!(!why.contains(&MARK.to_string()) && !why.contains("255"), "{why}");
+        }
+    }
+
+    /// A registry that knows no schema by content, and answers the question for the latest so.
+    #[cfg(unix)]
+    async fn look_up(status: u16, code: u32) -> String {
+        use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let answers = [(404, SCHEMA_NOT_FOUND), (status, code)];
+        std::thread::spawn(move || {
+            for (status, code) in answers {
+                let (mut stream, _) = listener.accept().expect("a client");
+                let mut reader = BufReader::new(stream.try_clone().expect("a handle"));
+                let (mut line, mut length) = (String::new(), 0);
+                while reader.read_line(&mut line).expect("a line") > 2 {
+                    let header = line.to_ascii_lowercase();
+                    if let Some(value) = header.strip_prefix("content-length:") {
+                        length = value.trim().parse().expect("a number");
+                    }
+                    line.clear();
+                }
+                reader.read_exact(&mut vec![0; length]).expect("the body");
+                let body = format!(r#"{{"error_code":{code},"message":"told so"}}"#);
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+                     connection: close\r\n\r\n",
+                    body.len()
+                );
+                stream.write_all(format!("{head}{body}").as_bytes()).expect("sent");
+            }
+        });
+        let registry = Registry::new(&url, &crate::config::tests::credentials()).expect("an address");
+        registry.id_of::<Narrow>("n-value", false).await.expect_err("no id").to_string()
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn only_a_subject_that_is_absent_is_called_so() {
+        for code in [SUBJECT_NOT_FOUND, VERSION_NOT_FOUND] {
+            let why = look_up(404, code).await;
+            assert!(why.contains("the subject does not exist"), "{why}");
+        }
+        for (status, code) in [(500, 50001), (401, 40101)] {
+            let why = look_up(status, code).await;
+            assert!(!why.contains("does not exist") && why.contains("told so"), "{why}");
         }
     }
 

@@ -355,6 +355,26 @@ impl<E: Event> Consumer<E> {
         });
     }
 
+    /// Has librdkafka hand out again what is kept here, for one that asks there.
+    pub(crate) async fn go_back(&mut self) -> Result<(), ReceiveError> {
+        let raw = self.kept().take().map(|raw| raw.position);
+        let unhandled = self.unhandled.take().map(|received| received.position);
+        let Some(position) = unhandled.or(raw).filter(|position| self.owns(position)) else { return Ok(()) };
+        let Some(client) = self.client.clone() else { return Ok(()) };
+        let (tell, told) = oneshot::channel();
+        let Position { topic, partition, offset } = position;
+        // A thread of its own: librdkafka's call cannot be cancelled.
+        std::thread::spawn(move || {
+            let _ = tell.send(client.seek(&topic, partition, Offset::Offset(offset), BROKER));
+        });
+        told.await.unwrap_or(Err(KafkaError::Canceled)).map_err(|error| ReceiveError::Kafka {
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+            fatal: false,
+            why: format!("cannot go back to a record that was not handled: {}", error::code(&error)),
+        })
+    }
+
     fn kept(&mut self) -> &mut Option<RawRecord> {
         // Replaced as a whole, so a panic elsewhere leaves nothing half done.
         self.raw.get_mut().unwrap_or_else(PoisonError::into_inner)

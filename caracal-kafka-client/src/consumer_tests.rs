@@ -120,6 +120,35 @@ async fn an_undecodable_record_stays_until_it_is_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_failed_handler_gets_the_same_record_again() {
+    let mock = cluster(&[event(0), event(1)]);
+    let mut consumer = consumer(&mock, &[]);
+    for _ in 0..3 {
+        let failed = within(consumer.handle(async |received| Err(received.position.offset))).await;
+        assert!(matches!(failed, Err(HandleError::Handler { source: 0, .. })), "{failed:?}");
+        assert_eq!(stands(&mock), Offset::Invalid, "nothing is committed");
+    }
+    assert_eq!(handled(&mut consumer).await.expect("in the end"), 0);
+    assert_eq!(stands(&mock), Offset::Offset(1));
+}
+
+/// What is kept here is taken from librdkafka already, and `run` looks there only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_begins_with_what_was_kept() {
+    let mock = cluster(&[event(0), b"garbage".to_vec(), event(2)]);
+    let mut consumer = consumer(&mock, &[]);
+    let failed = within(consumer.handle(async |_| Err("no"))).await;
+    assert!(matches!(failed, Err(HandleError::Handler { .. })), "{failed:?}");
+    consumer.go_back().await.expect("sought");
+    assert!(consumer.unhandled.is_none());
+    assert_eq!(handled(&mut consumer).await.expect("again"), 0);
+    assert_eq!(undecodable(handled(&mut consumer).await).position.offset, 1);
+    consumer.go_back().await.expect("sought");
+    assert!(consumer.kept().is_none());
+    assert_eq!(undecodable(handled(&mut consumer).await).position.offset, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_commit_is_tried_again_without_the_handler() {
     let mock = cluster(&[event(0), event(1)]);
     let mut consumer = consumer(&mock, &[]);

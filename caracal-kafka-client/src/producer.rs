@@ -490,9 +490,12 @@ const fn never_written(code: Code) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
     use secrecy::SecretString;
 
     use super::*;
+    use crate::events::MeteringEvent;
 
     fn outcome(code: Code) -> Delivery {
         let context = Context::new(SecretString::from("x"));
@@ -545,6 +548,55 @@ mod tests {
         for handle in handles {
             let Delivery::Unknown(why) = handle.await else { panic!("nobody can know") };
             assert!(why.why.contains("given up"), "{why}");
+        }
+    }
+
+    fn producer(bootstrap: &str, queue: &str) -> Producer<MeteringEvent> {
+        let mut config = rdkafka::ClientConfig::new();
+        config::producer(&mut config, &ProducerOptions::default());
+        config.set("bootstrap.servers", bootstrap).set("queue.buffering.max.messages", queue);
+        let deliveries = Deliveries::new(Context::new(SecretString::from("x")), MeteringEvent::TOPIC);
+        let client = ThreadedProducer::from_config_and_context(&config, deliveries.clone());
+        Producer {
+            client: Some(client.expect("a client")),
+            deliveries,
+            encoder: Encoder::new::<MeteringEvent>(7).expect("a schema"),
+            schema_id: 7,
+            event: PhantomData,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_broker_refuses_is_not_written() {
+        let mock = MockCluster::new(1).expect("a mock cluster");
+        mock.create_topic(MeteringEvent::TOPIC, 1, 1).expect("a topic");
+        let producer = producer(&mock.bootstrap_servers(), "1000");
+        let first = producer.enqueue(&MeteringEvent::sample(0)).await.expect("taken").await;
+        assert!(matches!(first, Delivery::Written(_)), "{first:?}");
+        let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        mock.request_errors(RDKafkaApiKey::Produce, &[refused]);
+        let second = producer.enqueue(&MeteringEvent::sample(1)).await.expect("taken").await;
+        let Delivery::NotWritten(why) = second else { panic!("{second:?}") };
+        assert!(why.why.contains("ACL"), "{why}");
+        let report = producer.close(Duration::from_secs(20)).await;
+        assert_eq!(report, CloseReport { written: 1, not_written: 1, unknown: 0 });
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_close_without_patience_accounts_for_a_full_queue() {
+        const QUEUE: u64 = 500;
+        let producer = producer("127.0.0.1:1", "500");
+        let mut handles = Vec::new();
+        for seed in 0..QUEUE {
+            handles.push(producer.enqueue(&MeteringEvent::sample(seed)).await.expect("taken"));
+        }
+        let one_more = MeteringEvent::sample(QUEUE);
+        let full = producer.enqueue(&one_more);
+        assert!(tokio::time::timeout(Duration::from_millis(200), full).await.is_err(), "it waits for room");
+        let report = producer.close(Duration::ZERO).await;
+        assert_eq!(report, CloseReport { written: 0, not_written: 0, unknown: QUEUE });
+        for handle in handles {
+            assert!(matches!(handle.await, Delivery::Unknown(_)), "nobody can know");
         }
     }
 

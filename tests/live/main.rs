@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 11] = [
+    let groups: [&[Test]; 12] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,

@@ -139,7 +139,10 @@ fn lag() -> Result<()> {
     operate(cluster, &["lag", "caracal-live-lig"])?
         .failed()?
         .saying(&["did you mean `caracal-live-lag`?"])?;
-    block(async { access.admin()?.delete_group(GROUP, deadline).await.map_err(anyhow::Error::from) })?;
+    let deleted = block(async {
+        access.admin()?.delete_groups(|name| name == GROUP, deadline).await.map_err(anyhow::Error::from)
+    })?;
+    ensure!(deleted.iter().filter(|group| group.result.is_ok()).count() == 1, "{deleted:?}");
     Ok(())
 }
 

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 12] = [
+    let groups: [&[Test]; 13] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,

@@ -11,7 +11,7 @@ use crate::wire;
 /// Reads events of one type.
 pub(crate) struct Codec {
     registry: Arc<Registry>,
-    decoder: Decoder,
+    pub(crate) decoder: Decoder,
 }
 
 impl Codec {

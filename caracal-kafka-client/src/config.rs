@@ -22,6 +22,7 @@ pub(crate) fn base(profile: &ConnectionProfile, credentials: &Credentials, clien
         .set("client.id", client_id)
         .set("bootstrap.servers", profile.kafka.bootstrap.join(","))
         .set("security.protocol", "sasl_ssl")
+        // Nothing is lost: `Credentials::read` refuses a path that is not UTF-8.
         .set("ssl.ca.location", credentials.ca_file.to_string_lossy())
         .set("ssl.certificate.location", credentials.certificate_file.to_string_lossy())
         .set("ssl.key.location", credentials.key_file.to_string_lossy())
@@ -77,7 +78,7 @@ const fn compression(compression: Compression) -> &'static str {
 
 // Modes of files are a matter of Unix.
 #[cfg(all(test, unix))]
-mod tests {
+pub(crate) mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::sync::Arc;
 
@@ -91,7 +92,7 @@ mod tests {
 
     const MARK: &str = "hunter2-must-not-appear";
 
-    fn credentials() -> Credentials {
+    pub(crate) fn credentials() -> Credentials {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -107,7 +108,7 @@ mod tests {
         }
     }
 
-    fn profile(base: &str) -> ConnectionProfile {
+    pub(crate) fn profile(base: &str) -> ConnectionProfile {
         let kafka = KafkaEndpoint {
             bootstrap: vec!["a:1".into(), "b:2".into()],
             tls: TlsFiles {
@@ -227,6 +228,15 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "a test's own file in a private folder")]
         std::fs::write(&path, text).expect("written");
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode");
+    }
+
+    #[test]
+    fn a_path_that_is_not_utf_8_is_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        let mut profile = profile("/p");
+        profile.base_dir = std::ffi::OsStr::from_bytes(b"/p\xff").into();
+        let refused = Credentials::read(&profile).expect_err("librdkafka could not find it");
+        assert!(matches!(refused, ConnectError::Content { what: "CA file", .. }), "{refused:?}");
     }
 
     #[test]

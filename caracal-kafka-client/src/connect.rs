@@ -164,6 +164,13 @@ impl Kafka {
         i32::try_from(found.partitions().len()).map_err(|_| failed("it has too many partitions".into()))
     }
 
+    /// One that nobody has proved.
+    #[cfg(all(test, unix))]
+    pub(crate) fn unproved(profile: ConnectionProfile, credentials: Credentials) -> Self {
+        let service = Service::named("test");
+        Self { shared: Arc::new(Shared { profile, service, credentials, registry: None }) }
+    }
+
     /// One log-in, on a client of its own that is dropped behind it.
     async fn log_in(&self, deadline: Duration) -> Result<(), ConnectError> {
         let context = self.context();
@@ -182,7 +189,7 @@ impl Kafka {
         });
         let watched = std::thread::spawn(move || watch(&client, &watching, told, started, deadline));
         let result = tokio::task::spawn_blocking(move || watched.join()).await;
-        let Ok(Ok(Err(found))) = result else { return Ok(()) };
+        let Err(found) = outcome(result) else { return Ok(()) };
         let symptom = context.symptom();
         let diagnosis = symptom.as_ref().map_or_else(|| diagnose(""), |symptom| symptom.diagnosis);
         Err(ConnectError::Broker {
@@ -193,6 +200,14 @@ impl Kafka {
             next: diagnosis.next,
             symptom: symptom.map_or(found, |symptom| symptom.reason),
         })
+    }
+}
+
+/// What the watching thread found. One that ended in another way has proved nothing.
+fn outcome<J>(result: Result<std::thread::Result<Result<(), String>>, J>) -> Result<(), String> {
+    match result {
+        Ok(Ok(found)) => found,
+        Ok(Err(_)) | Err(_) => Err("the log-in's thread ended by itself".into()),
     }
 }
 
@@ -231,4 +246,18 @@ fn watch(
 /// ```
 pub fn librdkafka_version() -> String {
     format!("librdkafka {}", rdkafka::util::get_rdkafka_version().1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::outcome;
+
+    #[test]
+    fn only_an_answer_proves_a_log_in() {
+        let panicked = std::thread::spawn(|| panic!("on purpose")).join();
+        assert_eq!(outcome(Ok::<_, ()>(Ok(Ok(())))), Ok(()));
+        assert_eq!(outcome(Ok::<_, ()>(Ok(Err("no".into())))), Err("no".into()));
+        assert!(outcome(Ok::<_, ()>(panicked)).is_err_and(|why| why.contains("by itself")));
+        assert!(outcome(Err(())).is_err_and(|why| why.contains("by itself")));
+    }
 }

@@ -1,8 +1,8 @@
 //! A consumer of one event type. Nothing is committed unless the caller says that it was handled.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -24,6 +24,9 @@ const BROKER: Duration = Duration::from_secs(10);
 
 /// How long a commit may take, librdkafka's own repetitions included.
 const COMMIT: Duration = Duration::from_secs(30);
+
+/// A client that somebody else still uses is looked at again after this long.
+const SHARED: Duration = Duration::from_millis(10);
 
 /// A consumer group: its members share the partitions, and what one committed the next does not
 /// see again.
@@ -87,7 +90,7 @@ pub enum ConsumeFrom {
     CommittedOrEarliest,
     /// Where the group stands; a new group at what is written from now on.
     CommittedOrLatest,
-    /// At these positions, in these partitions alone. The consumer takes no part in the group's
+    /// At these positions, in these partitions alone; at least one. The consumer takes no part in the group's
     /// sharing; it commits for the group all the same.
     Exactly(Vec<Position>),
 }
@@ -116,10 +119,13 @@ pub struct Consumer<E: Event> {
     pub(crate) options: ConsumerOptions,
     pub(crate) topic: String,
     pub(crate) group: String,
-    /// Taken from Kafka, not yet decoded: a cancelled or failed decoding starts again with it.
-    raw: Option<RawRecord>,
+    /// Taken from Kafka, not decoded: a cancelled or failed decoding starts again with it. One that
+    /// cannot be decoded stays until it is committed, for which the lock is.
+    raw: Mutex<Option<RawRecord>>,
     /// Decoded and handed to a handler that has not succeeded yet.
     unhandled: Option<Received<E>>,
+    /// Handled, but the commit failed or was cancelled.
+    uncommitted: Option<Position>,
     event: PhantomData<fn() -> E>,
 }
 
@@ -154,8 +160,9 @@ impl<E: Event> Consumer<E> {
             options,
             topic,
             group,
-            raw: None,
+            raw: Mutex::default(),
             unhandled: None,
+            uncommitted: None,
             event: PhantomData,
         };
         // Behind `consumer`, so that it is never the last to go: that one blocks.
@@ -218,9 +225,16 @@ impl<E: Event> Consumer<E> {
     /// Cancelling it is safe: no record is lost.
     ///
     /// # Errors
-    /// [`ReceiveError`]: a record that cannot be decoded (handed over raw), a registry that does
-    /// not answer, a fault that Kafka reports. All but a fatal one leave the consumer usable.
+    /// [`ReceiveError`]: a record that cannot be decoded (handed over raw, and again by every call
+    /// until it is committed), a registry that does not answer, a fault that Kafka reports. All but a
+    /// fatal one leave the consumer usable.
     pub async fn recv(&mut self) -> Result<Received<E>, ReceiveError> {
+        // Whoever commits by hand may be further by the time that this were tried again.
+        self.uncommitted = None;
+        self.take().await
+    }
+
+    async fn take(&mut self) -> Result<Received<E>, ReceiveError> {
         if let Some(received) = self.unhandled.take()
             && self.owns(&received.position)
         {
@@ -231,7 +245,11 @@ impl<E: Event> Consumer<E> {
     }
 
     /// Waits for a record, has it handled, and commits it when the handler ends well. When it does
-    /// not, nothing is committed and the next call hands out the same record.
+    /// not, nothing is committed and the next call hands out the same record. When only the commit
+    /// fails, the next call begins with the commit and leaves the handler alone.
+    ///
+    /// A record that cannot be decoded stops it until somebody [commits](Self::commit) that record,
+    /// which gives it up; [`run`](Self::run) writes it to the dead letters instead.
     ///
     /// # Errors
     /// [`HandleError`], which says which of the three failed.
@@ -239,15 +257,23 @@ impl<E: Event> Consumer<E> {
         &mut self,
         handler: impl AsyncFnOnce(&Received<E>) -> Result<(), H>,
     ) -> Result<(), HandleError<H>> {
-        let received = self.recv().await?;
+        if let Some(position) = self.uncommitted.clone()
+            && self.owns(&position)
+        {
+            self.commit(&position).await?;
+        }
+        self.uncommitted = None;
+        let received = self.take().await?;
         // Kept here while the handler runs, so that a cancelled one loses nothing.
         let received = self.unhandled.insert(received);
         if let Err(source) = handler(received).await {
             return Err(HandleError::Handler { position: received.position.clone(), source });
         }
         let position = received.position.clone();
-        self.commit(&position).await?;
         self.unhandled = None;
+        self.uncommitted = Some(position.clone());
+        self.commit(&position).await?;
+        self.uncommitted = None;
         Ok(())
     }
 
@@ -279,7 +305,11 @@ impl<E: Event> Consumer<E> {
             let _ = tell.send(committing.commit(&list, CommitMode::Sync));
         });
         match tokio::time::timeout(COMMIT, told).await {
-            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Ok(()))) => {
+                client.client().context().forget();
+                self.let_go(position);
+                Ok(())
+            }
             Ok(Ok(Err(error))) => Err(failed(error::code(&error))),
             Ok(Err(_)) => Err(failed("the consumer ended meanwhile".into())),
             Err(_) => {
@@ -296,27 +326,77 @@ impl<E: Event> Consumer<E> {
         let Some(client) = self.client.take() else { return true };
         let (tell, told) = oneshot::channel();
         std::thread::spawn(move || {
-            drop(client);
-            let _ = tell.send(());
+            let started = Instant::now();
+            let mut client = client;
+            loop {
+                match Arc::try_unwrap(client) {
+                    Ok(last) => {
+                        drop(last);
+                        let _ = tell.send(());
+                        return;
+                    }
+                    // A commit under way has it too, and the group is left behind that.
+                    Err(shared) if started.elapsed() < deadline => client = shared,
+                    Err(_) => return,
+                }
+                #[expect(clippy::disallowed_methods, reason = "a thread of its own, until the deadline")]
+                std::thread::sleep(SHARED);
+            }
         });
-        tokio::time::timeout(deadline, told).await.is_ok()
+        matches!(tokio::time::timeout(deadline, told).await, Ok(Ok(())))
     }
 
-    /// Whether the partition is this consumer's now.
+    /// A record that is committed, or stands before one that is, is not handed out again.
+    fn let_go(&self, committed: &Position) {
+        let mut raw = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
+        raw.take_if(|raw| {
+            (&raw.position.topic, raw.position.partition) == (&committed.topic, committed.partition)
+                && raw.position.offset <= committed.offset
+        });
+    }
+
+    /// Has librdkafka hand out again what is kept here, for one that asks there.
+    pub(crate) async fn go_back(&mut self) -> Result<(), ReceiveError> {
+        let raw = self.kept().take().map(|raw| raw.position);
+        let unhandled = self.unhandled.take().map(|received| received.position);
+        let Some(position) = unhandled.or(raw).filter(|position| self.owns(position)) else { return Ok(()) };
+        let Some(client) = self.client.clone() else { return Ok(()) };
+        let (tell, told) = oneshot::channel();
+        let Position { topic, partition, offset } = position;
+        // A thread of its own: librdkafka's call cannot be cancelled.
+        std::thread::spawn(move || {
+            let _ = tell.send(client.seek(&topic, partition, Offset::Offset(offset), BROKER));
+        });
+        told.await.unwrap_or(Err(KafkaError::Canceled)).map_err(|error| ReceiveError::Kafka {
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+            fatal: false,
+            why: format!("cannot go back to a record that was not handled: {}", error::code(&error)),
+        })
+    }
+
+    fn kept(&mut self) -> &mut Option<RawRecord> {
+        // Replaced as a whole, so a panic elsewhere leaves nothing half done.
+        self.raw.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the partition is this consumer's now. A member that did not poll in time has lost it
+    /// before librdkafka, which tells by polling, takes it out of the assignment.
     fn owns(&self, position: &Position) -> bool {
         self.client.as_ref().is_some_and(|client| {
-            client
-                .assignment()
-                .is_ok_and(|list| list.find_partition(&position.topic, position.partition).is_some())
+            !client.assignment_lost()
+                && client
+                    .assignment()
+                    .is_ok_and(|list| list.find_partition(&position.topic, position.partition).is_some())
         })
     }
 
     /// Sees to it that there is a raw record.
     async fn fill(&mut self) -> Result<(), ReceiveError> {
-        if let Some(raw) = self.raw.take()
+        if let Some(raw) = self.kept().take()
             && self.owns(&raw.position)
         {
-            self.raw = Some(raw);
+            *self.kept() = Some(raw);
             return Ok(());
         }
         let fault = |fatal: bool, why: String| ReceiveError::Kafka {
@@ -331,7 +411,7 @@ impl<E: Event> Consumer<E> {
         loop {
             match client.recv().await {
                 Ok(message) => {
-                    self.raw = Some(raw(&message));
+                    self.raw = Mutex::new(Some(raw(&message)));
                     return Ok(());
                 }
                 Err(error) if passes(&error) => {}
@@ -345,12 +425,18 @@ impl<E: Event> Consumer<E> {
 
     /// Decodes the raw record, which stays where it is until its fate is known.
     async fn decode(&mut self) -> Result<Received<E>, ReceiveError> {
-        let Some(record) = &self.raw else { return self.nothing() };
+        let raw = self.raw.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(record) = raw else { return self.nothing() };
         let (id, outcome) = self.codec.decode::<E>(record).await?;
-        let Some(record) = self.raw.take() else { return self.nothing() };
         match outcome {
-            Ok(event) => Ok(codec::received(event, id, record)),
-            Err(why) => Err(ReceiveError::Undecodable { record: Box::new(record), expected: E::RECORD, why }),
+            Ok(event) => match raw.take() {
+                Some(record) => Ok(codec::received(event, id, record)),
+                None => self.nothing(),
+            },
+            // Kept: going on behind it would give it up with the next commit, and nobody decided that.
+            Err(why) => {
+                Err(ReceiveError::Undecodable { record: Box::new(record.clone()), expected: E::RECORD, why })
+            }
         }
     }
 
@@ -377,6 +463,13 @@ impl Kafka {
         positions: &[Position],
     ) -> Result<TopicPartitionList, ConnectError> {
         let mut list = TopicPartitionList::new();
+        if positions.is_empty() {
+            return Err(ConnectError::Topic {
+                topic: topic.to_owned(),
+                principal: self.profile().principal.clone(),
+                why: "`ConsumeFrom::Exactly` names no position, so no record would ever come".into(),
+            });
+        }
         for position in positions {
             let fits = position.topic == topic
                 && (0..partitions).contains(&position.partition)
@@ -441,3 +534,7 @@ pub(crate) fn raw(message: &BorrowedMessage<'_>) -> RawRecord {
         timestamp: message.timestamp().to_millis().map(TimestampMillis),
     }
 }
+
+#[cfg(all(test, unix))]
+#[path = "consumer_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! What librdkafka tells us from its own threads: errors, log lines, deliveries.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::TopicPartitionList;
@@ -13,6 +14,9 @@ use tokio::sync::mpsc;
 
 use crate::diagnose::{Diagnosis, diagnose};
 
+/// librdkafka repeats a complaint whose reason lasts; one that is older than this explains nothing.
+const STALE: Duration = Duration::from_secs(60);
+
 /// Shared by a client and whoever watches it.
 #[derive(Clone)]
 pub(crate) struct Context {
@@ -21,7 +25,7 @@ pub(crate) struct Context {
 
 struct Inner {
     password: SecretString,
-    /// The most telling complaint so far.
+    /// The most telling complaint of late.
     symptom: Mutex<Option<Symptom>>,
     /// Who wants to carry out rebalances itself.
     rebalances: Mutex<Option<mpsc::UnboundedSender<Rebalance>>>,
@@ -43,6 +47,13 @@ pub(crate) enum Rebalance {
 pub(crate) struct Symptom {
     pub(crate) reason: String,
     pub(crate) diagnosis: Diagnosis,
+    at: Instant,
+}
+
+impl Symptom {
+    fn is_stale(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) > STALE
+    }
 }
 
 impl Context {
@@ -51,7 +62,16 @@ impl Context {
     }
 
     pub(crate) fn symptom(&self) -> Option<Symptom> {
-        self.lock().clone()
+        self.symptom_at(Instant::now())
+    }
+
+    fn symptom_at(&self, now: Instant) -> Option<Symptom> {
+        self.lock().clone().filter(|symptom| !symptom.is_stale(now))
+    }
+
+    /// A broker did what it was asked: what was wrong before explains nothing that comes after.
+    pub(crate) fn forget(&self) {
+        *self.lock() = None;
     }
 
     /// From now on rebalances are reported instead of carried out at once; the receiver has to.
@@ -81,9 +101,11 @@ impl Context {
         if code == Some(RDKafkaErrorCode::AllBrokersDown) {
             return;
         }
-        let symptom = Symptom { reason: self.scrub(reason), diagnosis: diagnose(reason) };
+        let at = Instant::now();
+        let symptom = Symptom { reason: self.scrub(reason), diagnosis: diagnose(reason), at };
         let mut known = self.lock();
-        if symptom.diagnosis.settled || known.as_ref().is_none_or(|known| !known.diagnosis.settled) {
+        let stays = known.as_ref().is_some_and(|known| known.diagnosis.settled && !known.is_stale(at));
+        if symptom.diagnosis.settled || !stays {
             *known = Some(symptom);
         }
     }
@@ -177,5 +199,19 @@ mod tests {
         let symptom = context.symptom().expect("noted");
         assert!(symptom.diagnosis.settled, "{symptom:?}");
         assert!(symptom.reason.contains("[redacted]") && !symptom.reason.contains("hunter2"), "{symptom:?}");
+    }
+
+    #[test]
+    fn an_old_symptom_or_one_before_a_success_explains_nothing() {
+        let context = Context::new(SecretString::from("hunter2"));
+        let refused = KafkaError::Global(RDKafkaErrorCode::Authentication);
+        context.error(refused.clone(), "SASL authentication error: Authentication failed");
+        let now = Instant::now();
+        assert!(context.symptom_at(now + Duration::from_secs(50)).is_some());
+        assert!(context.symptom_at(now + STALE + Duration::from_secs(1)).is_none());
+        context.forget();
+        assert!(context.symptom().is_none());
+        context.error(refused, "SASL authentication error: Authentication failed");
+        assert!(context.symptom().is_some(), "it came again");
     }
 }

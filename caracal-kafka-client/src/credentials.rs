@@ -41,6 +41,14 @@ impl Credentials {
     pub(crate) fn read(profile: &ConnectionProfile) -> Result<Self, ConnectError> {
         let (ca_file, certificate_file) = (profile.ca_file(), profile.certificate_file());
         let (key_file, password_file) = (profile.key_file(), profile.password_file());
+        // librdkafka takes paths as text; a changed one would be another file's, or nobody's.
+        for (what, path) in
+            [("CA file", &ca_file), ("client certificate", &certificate_file), ("private key", &key_file)]
+        {
+            if path.to_str().is_none() {
+                return Err(content(what, path, "its path is not UTF-8, and librdkafka needs that".into()));
+            }
+        }
         let mut roots = RootCertStore::empty();
         for certificate in certificates("CA file", &ca_file)? {
             roots.add(certificate).map_err(|error| content("CA file", &ca_file, error.to_string()))?;

@@ -209,8 +209,8 @@ pub struct UnknownOutcome {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
-    /// A record that cannot be decoded. It is handed over as it is; the next call goes on behind
-    /// it, and committing it gives it up.
+    /// A record that cannot be decoded. It is handed over as it is, by every call until it is
+    /// committed, which gives it up.
     #[error("the record at {position} is no `{expected}`: {why}", position = record.position)]
     #[non_exhaustive]
     Undecodable {
@@ -279,7 +279,8 @@ pub enum HandleError<H> {
         #[source]
         source: H,
     },
-    /// The record was handled, but that could not be written down: it will be handed out again.
+    /// The record was handled, but that could not be written down. The next call tries that again
+    /// first; the record is handed out again when this consumer ends before, or loses the partition.
     #[error(transparent)]
     Commit(#[from] CommitError),
 }
@@ -322,7 +323,9 @@ pub(crate) fn sentence(code: RDKafkaErrorCode) -> String {
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
             "create the topic; the client never does"
         }
-        Code::PurgeQueue => "given up before it was sent, because the producer was closed or had failed",
+        Code::PurgeQueue => {
+            "given up in the queue, unsent or waiting to be sent again, because the producer was closed or had failed"
+        }
         Code::PurgeInflight => {
             "given up while the broker had not answered, because the producer was closed or had failed"
         }

@@ -13,7 +13,9 @@ use rdkafka::Message as _;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
+};
 use tokio::sync::{Notify, oneshot};
 
 use crate::config;
@@ -26,6 +28,9 @@ use crate::registry::Encoder;
 
 /// How long the question for a topic may take.
 const TOPIC: Duration = Duration::from_secs(10);
+
+/// How long the outcomes of records that are given up may take; they come from this machine alone.
+const GIVE_UP: Duration = Duration::from_secs(30);
 
 /// A full queue is looked at again after this long, should a notification be missed.
 const ROOM: Duration = Duration::from_millis(50);
@@ -224,15 +229,15 @@ impl<E: Event> Producer<E> {
     }
 
     /// Waits until each record has its outcome, for as long as `deadline`; what has none by then is
-    /// given up: not written if it never left this machine, unknown otherwise.
+    /// given up and ends as [`Delivery::Unknown`], also in the queue: a batch whose answer was lost waits
+    /// there for its repetition. Giving up takes a moment of its own, with very many records seconds.
     pub async fn close(mut self, deadline: Duration) -> CloseReport {
         if let Some(client) = self.client.take() {
             let (tell, told) = oneshot::channel();
             // Not a thread of the runtime's: nothing can cancel librdkafka.
             std::thread::spawn(move || {
                 let _ = client.flush(deadline);
-                // Gives up the rest, with an outcome for each.
-                drop(client);
+                give_up(client);
                 let _ = tell.send(());
             });
             let _ = told.await;
@@ -266,8 +271,24 @@ impl<E: Event> Drop for Producer<E> {
                 "a producer was dropped with records in its queue, which are given up: close it instead"
             );
         }
-        // It takes up to half a second, which an executor's thread does not have.
-        std::thread::spawn(move || drop(client));
+        // It takes a while, which an executor's thread does not have.
+        std::thread::spawn(move || give_up(client));
+    }
+}
+
+/// Gives up what has no outcome yet, with an outcome for each: blocks until they are served.
+fn give_up(client: ThreadedProducer<Deliveries>) {
+    settle(&client, GIVE_UP);
+    drop(client);
+}
+
+/// rdkafka's own drop does the same but serves outcomes for half a second only, and a handle whose
+/// outcome is not served waits for ever.
+fn settle(client: &ThreadedProducer<Deliveries>, deadline: Duration) {
+    client.purge(PurgeConfig::default().queue().inflight());
+    if client.flush(deadline).is_err() {
+        let records = client.in_flight_count();
+        tracing::error!(records, "records that were given up have no outcome after {deadline:?}");
     }
 }
 
@@ -331,8 +352,8 @@ impl Letters {
 impl Drop for Letters {
     fn drop(&mut self) {
         let Some(client) = self.client.take() else { return };
-        // It takes up to half a second, which an executor's thread does not have.
-        std::thread::spawn(move || drop(client));
+        // It takes a while, which an executor's thread does not have.
+        std::thread::spawn(move || give_up(client));
     }
 }
 
@@ -424,6 +445,9 @@ impl ProducerContext for Deliveries {
         };
         counter.fetch_add(1, Ordering::Release);
         self.shared.room.notify_waiters();
+        if result.is_ok() {
+            self.context.forget();
+        }
         match tell.send(delivery) {
             Ok(()) | Err(Delivery::Written(_)) => {}
             Err(Delivery::NotWritten(why)) => tracing::error!("{why}, and nobody waited for it"),
@@ -434,14 +458,16 @@ impl ProducerContext for Deliveries {
 
 /// Whether a record that ended so is surely not in Kafka. What is not listed counts as unknown:
 /// a wrong "not written" makes a duplicate, a wrong "unknown" costs a look.
+///
+/// `PurgeQueue`, `UnknownTopic` and `UnknownPartition` are not listed: librdkafka puts a batch whose
+/// answer was lost back into the queue, and may give it up there with any of them. One gap remains:
+/// a broker that appended a batch, lost its answer, and refuses the repetition (the right was taken
+/// away in between, for example) is believed, for librdkafka reports nothing of the first attempt.
 const fn never_written(code: Code) -> bool {
     matches!(
         code,
         // Never left this machine.
-        Code::PurgeQueue
-            | Code::QueueFull
-            | Code::UnknownTopic
-            | Code::UnknownPartition
+        Code::QueueFull
             | Code::InvalidArgument
             // Refused by the broker as a whole, before anything was appended.
             | Code::TopicAuthorizationFailed
@@ -464,9 +490,12 @@ const fn never_written(code: Code) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
     use secrecy::SecretString;
 
     use super::*;
+    use crate::events::MeteringEvent;
 
     fn outcome(code: Code) -> Delivery {
         let context = Context::new(SecretString::from("x"));
@@ -475,10 +504,14 @@ mod tests {
 
     #[test]
     fn only_what_is_sure_counts_as_not_written() {
-        for code in [Code::PurgeQueue, Code::TopicAuthorizationFailed, Code::NotEnoughReplicas] {
+        for code in [Code::MessageSizeTooLarge, Code::TopicAuthorizationFailed, Code::NotEnoughReplicas] {
             assert!(matches!(outcome(code), Delivery::NotWritten(_)), "{code:?}");
         }
         for code in [
+            // These may end a batch that was sent before and put back into the queue.
+            Code::PurgeQueue,
+            Code::UnknownTopic,
+            Code::UnknownPartition,
             Code::PurgeInflight,
             Code::MessageTimedOut,
             Code::RequestTimedOut,
@@ -488,6 +521,82 @@ mod tests {
             Code::Fatal,
         ] {
             assert!(matches!(outcome(code), Delivery::Unknown(_)), "{code:?}");
+        }
+    }
+
+    /// No broker is there, so nothing but the giving up can end them before the two minutes.
+    #[tokio::test]
+    async fn every_handle_of_a_given_up_record_resolves() {
+        const RECORDS: usize = 20_000;
+        let mut config = rdkafka::ClientConfig::new();
+        config::producer(&mut config, &ProducerOptions::default());
+        config.set("bootstrap.servers", "127.0.0.1:1");
+        let deliveries = Deliveries::new(Context::new(SecretString::from("x")), "t");
+        let client: ThreadedProducer<Deliveries> =
+            ThreadedProducer::from_config_and_context(&config, deliveries.clone()).expect("a client");
+        let mut handles = Vec::with_capacity(RECORDS);
+        for _ in 0..RECORDS {
+            let (tell, outcome) = oneshot::channel();
+            let record = BaseRecord::with_opaque_to("t", Box::new(tell)).key("k").payload("v");
+            client.send(record).map_err(|(error, _)| error).expect("taken");
+            deliveries.shared.taken.fetch_add(1, Ordering::Relaxed);
+            handles.push(DeliveryHandle { outcome, topic: "t".into() });
+        }
+        settle(&client, Duration::from_secs(20));
+        assert_eq!(deliveries.shared.open(), 0, "all have their outcome before the client is gone");
+        drop(client);
+        for handle in handles {
+            let Delivery::Unknown(why) = handle.await else { panic!("nobody can know") };
+            assert!(why.why.contains("given up"), "{why}");
+        }
+    }
+
+    fn producer(bootstrap: &str, queue: &str) -> Producer<MeteringEvent> {
+        let mut config = rdkafka::ClientConfig::new();
+        config::producer(&mut config, &ProducerOptions::default());
+        config.set("bootstrap.servers", bootstrap).set("queue.buffering.max.messages", queue);
+        let deliveries = Deliveries::new(Context::new(SecretString::from("x")), MeteringEvent::TOPIC);
+        let client = ThreadedProducer::from_config_and_context(&config, deliveries.clone());
+        Producer {
+            client: Some(client.expect("a client")),
+            deliveries,
+            encoder: Encoder::new::<MeteringEvent>(7).expect("a schema"),
+            schema_id: 7,
+            event: PhantomData,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_broker_refuses_is_not_written() {
+        let mock = MockCluster::new(1).expect("a mock cluster");
+        mock.create_topic(MeteringEvent::TOPIC, 1, 1).expect("a topic");
+        let producer = producer(&mock.bootstrap_servers(), "1000");
+        let first = producer.enqueue(&MeteringEvent::sample(0)).await.expect("taken").await;
+        assert!(matches!(first, Delivery::Written(_)), "{first:?}");
+        let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        mock.request_errors(RDKafkaApiKey::Produce, &[refused]);
+        let second = producer.enqueue(&MeteringEvent::sample(1)).await.expect("taken").await;
+        let Delivery::NotWritten(why) = second else { panic!("{second:?}") };
+        assert!(why.why.contains("ACL"), "{why}");
+        let report = producer.close(Duration::from_secs(20)).await;
+        assert_eq!(report, CloseReport { written: 1, not_written: 1, unknown: 0 });
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_close_without_patience_accounts_for_a_full_queue() {
+        const QUEUE: u64 = 500;
+        let producer = producer("127.0.0.1:1", "500");
+        let mut handles = Vec::new();
+        for seed in 0..QUEUE {
+            handles.push(producer.enqueue(&MeteringEvent::sample(seed)).await.expect("taken"));
+        }
+        let one_more = MeteringEvent::sample(QUEUE);
+        let full = producer.enqueue(&one_more);
+        assert!(tokio::time::timeout(Duration::from_millis(200), full).await.is_err(), "it waits for room");
+        let report = producer.close(Duration::ZERO).await;
+        assert_eq!(report, CloseReport { written: 0, not_written: 0, unknown: QUEUE });
+        for handle in handles {
+            assert!(matches!(handle.await, Delivery::Unknown(_)), "nobody can know");
         }
     }
 

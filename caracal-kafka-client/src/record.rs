@@ -27,8 +27,8 @@ impl AsRef<Self> for Position {
     }
 }
 
-/// One header of a record; a name may occur more than once.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// One header of a record; a name may occur more than once. `Debug` does not show the value.
+#[derive(Clone, Eq, PartialEq)]
 pub struct RecordHeader {
     /// Name.
     pub name: String,
@@ -36,8 +36,18 @@ pub struct RecordHeader {
     pub value: Option<Vec<u8>>,
 }
 
-/// A decoded record.
-#[derive(Clone, Debug, PartialEq)]
+/// The value's size only: it may be as private as a payload.
+impl fmt::Debug for RecordHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordHeader")
+            .field("name", &self.name)
+            .field("value_bytes", &self.value.as_ref().map(Vec::len))
+            .finish()
+    }
+}
+
+/// A decoded record. `Debug` shows where it stands, not what it says.
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Received<E> {
     /// The event.
@@ -52,6 +62,19 @@ pub struct Received<E> {
     pub timestamp: Option<TimestampMillis>,
     /// Id of the schema that it was written with.
     pub schema_id: u32,
+}
+
+/// Place and sizes only: a payload has no place in a log.
+impl<E> fmt::Debug for Received<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Received")
+            .field("position", &self.position)
+            .field("schema_id", &self.schema_id)
+            .field("key_bytes", &self.key.as_ref().map(Vec::len))
+            .field("headers", &self.headers.len())
+            .field("timestamp", &self.timestamp)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<E> AsRef<Position> for Received<E> {
@@ -92,5 +115,40 @@ impl fmt::Debug for RawRecord {
             .field("headers", &self.headers.len())
             .field("timestamp", &self.timestamp)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARK: &str = "hunter2-must-not-appear";
+
+    #[test]
+    fn no_debug_text_shows_a_payload() {
+        let bytes = || Some(MARK.as_bytes().to_vec());
+        let header = RecordHeader { name: "trace".into(), value: bytes() };
+        let position = Position { topic: "t".into(), partition: 3, offset: 258 };
+        let received = Received {
+            event: MARK.to_owned(),
+            key: bytes(),
+            headers: vec![header.clone()],
+            position: position.clone(),
+            timestamp: None,
+            schema_id: 7,
+        };
+        let raw = RawRecord {
+            key: bytes(),
+            value: bytes(),
+            headers: vec![header.clone()],
+            position,
+            timestamp: None,
+        };
+        let shown = format!("{header:?} {received:?} {raw:?}");
+        // As text and as the numbers of its bytes.
+        let numbers = format!("{:?}", &MARK.as_bytes()[..4]);
+        let numbers = numbers.trim_matches(['[', ']']);
+        assert!(!shown.contains(MARK) && !shown.contains(numbers), "{shown}");
+        assert!(shown.contains("trace") && shown.contains("258"), "{shown}");
     }
 }

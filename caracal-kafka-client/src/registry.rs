@@ -18,12 +18,18 @@ use schema_registry_converter::schema_registry_common::{RawError, SchemaType, Sr
 use crate::credentials::Credentials;
 use crate::error::ConnectError;
 use crate::events::Event;
+use crate::schema;
 use crate::wire;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Confluent's error codes of a registry without the subject, and of a subject without the schema.
+/// Most bytes that one length in a datum may ask for; brokers take records of a few at most.
+const ALLOCATION: usize = 32 << 20;
+
+/// Confluent's error codes of a registry without the subject, and of a subject without the version or
+/// the schema.
 const SUBJECT_NOT_FOUND: u32 = 40401;
+const VERSION_NOT_FOUND: u32 = 40402;
 const SCHEMA_NOT_FOUND: u32 = 40403;
 
 /// One registry, for all producers and consumers of a connection.
@@ -118,12 +124,12 @@ impl Registry {
         // Registered by somebody who laid out the same schema differently?
         let latest = perform_sr_call(&self.settings, SrCall::GetLatest(subject)).await.map_err(|error| {
             failed(match error_code(&error) {
-                Some(_) => format!(
+                Some(SUBJECT_NOT_FOUND | VERSION_NOT_FOUND) => format!(
                     "the subject does not exist; register the schema of {}, which the cluster does on its start, for \
                      this client does not unless `ProducerOptions::register_schema` asks it to",
                     E::RECORD
                 ),
-                None => text(&error),
+                _ => text(&error),
             })
         })?;
         let same = latest.schema.as_deref().is_some_and(
@@ -183,7 +189,9 @@ impl Encoder {
     pub(crate) fn encode<E: Event>(&self, event: &E, into: &mut Vec<u8>) -> Result<(), String> {
         into.clear();
         into.extend_from_slice(&self.header);
-        self.writer.write_ser(into, event).map(drop).map_err(|error| error.to_string())
+        // The library's own texts repeat values.
+        let misfit = |_| "a field's value is not of the type that the schema has for it".to_owned();
+        self.writer.write_ser(into, event).map(drop).map_err(misfit)
     }
 }
 
@@ -203,7 +211,14 @@ impl Decoder {
         self.by_writer.contains_key(&id)
     }
 
+    /// Refuses a writer's schema that ours cannot read, once and by the schemas alone.
     pub(crate) fn learn(&mut self, id: u32, writer: &'static Schema) -> Result<(), String> {
+        let text = |schema: &Schema| serde_json::to_string(schema).map_err(|error| error.to_string());
+        let report = schema::check(&[text(writer)?], &text(self.reader)?, schema::Mode::Backward)
+            .map_err(|error| error.to_string())?;
+        if !report.is_compatible() {
+            return Err(report.to_string());
+        }
         let reader = GenericDatumReader::builder(writer)
             .reader_schema(self.reader)
             .build()
@@ -212,21 +227,28 @@ impl Decoder {
         Ok(())
     }
 
+    /// The library's own texts repeat values, so none of them is passed on.
     pub(crate) fn decode<E: Event>(&self, id: u32, datum: &[u8]) -> Result<E, String> {
         let Some(reader) = self.by_writer.get(&id) else { return Err(format!("schema {id} is not known")) };
         let mut rest = datum;
-        let value = reader.read_value(&mut rest).map_err(|error| error.to_string())?;
+        let value = reader.read_value(&mut rest).map_err(|_| {
+            format!("its bytes cannot be read by its schema {id}: damaged or written by another")
+        })?;
         if !rest.is_empty() {
             return Err(format!("{} bytes are left over behind it", rest.len()));
         }
-        apache_avro::from_value(&value).map_err(|error| error.to_string())
+        apache_avro::from_value(&value).map_err(|_| format!("a field's value does not fit `{}`", E::RECORD))
     }
 }
 
 /// Parses a schema once in the life of the process. Readers and writers borrow it for ever, so it
 /// is leaked; the number of different schemas that a process meets bounds that.
-fn intern(schema: &str) -> Result<&'static Schema, String> {
-    static KNOWN: LazyLock<Mutex<HashMap<String, &'static Schema>>> = LazyLock::new(Mutex::default);
+pub(crate) fn intern(schema: &str) -> Result<&'static Schema, String> {
+    static KNOWN: LazyLock<Mutex<HashMap<String, &'static Schema>>> = LazyLock::new(|| {
+        // Process-wide in the library, and whoever sets it first wins: before the first datum.
+        apache_avro::util::max_allocation_bytes(ALLOCATION);
+        Mutex::default()
+    });
     let mut known = lock(&KNOWN);
     if let Some(found) = known.get(schema) {
         return Ok(found);
@@ -282,6 +304,126 @@ mod tests {
         let mut bytes = vec![1, 2, 3];
         Encoder::new::<E>(7).expect("a schema").encode(event, &mut bytes).expect("encoded");
         bytes
+    }
+
+    /// A number, so that it is recognised however an error words it.
+    const MARK: u64 = 424_242_424_242;
+
+    /// Wider than its schema.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Wide {
+        n: u64,
+    }
+
+    /// Narrower than its schema.
+    #[derive(Debug, serde::Serialize, serde::Deserialize)]
+    struct Narrow {
+        n: u8,
+    }
+
+    impl Event for Wide {
+        const RECORD: &'static str = "N";
+        const TOPIC: &'static str = "n";
+        const SCHEMA: &'static str = r#"{"type":"record","name":"N","fields":[{"name":"n","type":"int"}]}"#;
+
+        fn key(&self) -> &str {
+            ""
+        }
+    }
+
+    impl Event for Narrow {
+        const RECORD: &'static str = "N";
+        const TOPIC: &'static str = "n";
+        const SCHEMA: &'static str = r#"{"type":"record","name":"N","fields":[{"name":"n","type":"long"}]}"#;
+
+        fn key(&self) -> &str {
+            ""
+        }
+    }
+
+    #[test]
+    fn no_error_repeats_a_value() {
+        let encoder = Encoder::new::<Wide>(7).expect("a schema");
+        let encoding = encoder.encode(&Wide { n: MARK }, &mut Vec::new()).expect_err("too wide");
+        // MARK as a zigzag varint.
+        let mut rest = MARK << 1;
+        let mut datum = Vec::new();
+        while rest > 0x7f {
+            datum.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        datum.push(rest as u8);
+        let narrow = decoder::<Narrow>();
+        let value = narrow.by_writer[&7].read_value(&mut datum.as_slice()).expect("read");
+        let theirs = apache_avro::from_value::<Narrow>(&value).expect_err("too narrow");
+        assert!(theirs.to_string().contains(&MARK.to_string()), "else ours need not hide it: {theirs}");
+        let fitting = narrow.decode::<Narrow>(7, &datum).expect_err("too narrow");
+        let reading = narrow.decode::<Narrow>(7, &[0xff; 3]).expect_err("no datum");
+        for why in [encoding, fitting, reading] {
+            assert!(!why.contains(&MARK.to_string()) && !why.contains("255"), "{why}");
+        }
+    }
+
+    /// A registry that knows no schema by content, and answers the question for the latest so.
+    #[cfg(unix)]
+    async fn look_up(status: u16, code: u32) -> String {
+        use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let answers = [(404, SCHEMA_NOT_FOUND), (status, code)];
+        std::thread::spawn(move || {
+            for (status, code) in answers {
+                let (mut stream, _) = listener.accept().expect("a client");
+                let mut reader = BufReader::new(stream.try_clone().expect("a handle"));
+                let (mut line, mut length) = (String::new(), 0);
+                while reader.read_line(&mut line).expect("a line") > 2 {
+                    let header = line.to_ascii_lowercase();
+                    if let Some(value) = header.strip_prefix("content-length:") {
+                        length = value.trim().parse().expect("a number");
+                    }
+                    line.clear();
+                }
+                reader.read_exact(&mut vec![0; length]).expect("the body");
+                let body = format!(r#"{{"error_code":{code},"message":"told so"}}"#);
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+                     connection: close\r\n\r\n",
+                    body.len()
+                );
+                stream.write_all(format!("{head}{body}").as_bytes()).expect("sent");
+            }
+        });
+        let registry = Registry::new(&url, &crate::config::tests::credentials()).expect("an address");
+        registry.id_of::<Narrow>("n-value", false).await.expect_err("no id").to_string()
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn only_a_subject_that_is_absent_is_called_so() {
+        for code in [SUBJECT_NOT_FOUND, VERSION_NOT_FOUND] {
+            let why = look_up(404, code).await;
+            assert!(why.contains("the subject does not exist"), "{why}");
+        }
+        for (status, code) in [(500, 50001), (401, 40101)] {
+            let why = look_up(status, code).await;
+            assert!(!why.contains("does not exist") && why.contains("told so"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_ours_cannot_read_is_refused_before_any_record() {
+        let mut narrow = Decoder::new::<Narrow>().expect("a schema");
+        let union = Narrow::SCHEMA.replace(r#""long""#, r#"["long","string"]"#);
+        let refused = narrow.learn(8, intern(&union).expect("a schema")).expect_err("a string is no long");
+        assert!(refused.contains("/fields/0/type"), "{refused}");
+        assert!(!narrow.knows(8));
+        narrow.learn(9, intern(Wide::SCHEMA).expect("a schema")).expect("an int is a long");
+    }
+
+    #[test]
+    fn damaged_lengths_cannot_fill_the_memory() {
+        let _ = decoder::<PolicyDecision>();
+        assert_eq!(apache_avro::util::max_allocation_bytes(1), ALLOCATION);
     }
 
     #[test]

@@ -65,7 +65,8 @@ impl<E: Event> Consumer<E> {
     /// group is left.
     ///
     /// # Errors
-    /// [`RunError`]: the dead letters' topic cannot be used, or librdkafka can go on no longer.
+    /// [`RunError`]: the dead letters' topic cannot be used, librdkafka can go on no longer, or cannot
+    /// go back to a record that [`handle`](Self::handle) left unhandled.
     ///
     /// ```no_run
     /// use std::sync::Arc;
@@ -89,6 +90,7 @@ impl<E: Event> Consumer<E> {
             .ok_or(ConnectError::Configuration { key: None, why: "the consumer is closed".into() })?;
         let topic = self.kafka.profile().qualified(TOPIC_DEAD_LETTERS);
         let letters = Letters::new(&self.kafka, &topic).await?;
+        self.go_back().await?;
         let rebalances = client.context().report_rebalances();
         let mut run = Run::new(&mut self, client, handler, letters, rebalances);
         let ended = run.until(shutdown).await;

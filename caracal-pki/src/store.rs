@@ -2,7 +2,7 @@
 //!
 //! A file has its final mode from the moment it exists, appears under its name only when whole (written
 //! beside it, then renamed), and replaces what was there; a symbolic link of that name is replaced, never
-//! followed. Nothing is synced to the disk: these files can be made again, and after a power cut a torn
+//! followed. Nothing is synced to the disk: certificates and stores can be made again, and after a power cut a torn
 //! one is found by its reader.
 //!
 //! ```

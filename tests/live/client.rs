@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use caracal_kafka_client::events::{Event as _, MeteringEvent, TOPIC_DEAD_LETTERS};
 use caracal_kafka_client::profile::ConnectionProfile;
 use caracal_kafka_client::{
-    ConsumerOptions, Failure, Group, Handled, Kafka, ProducerOptions, Received, RetryPolicy, RunReport,
-    Service, Shutdown,
+    ConsumeFrom, Consumer, ConsumerOptions, Delivery, Failure, Group, HandleError, Handled, Kafka, Position,
+    ProducerOptions, RawRecord, ReceiveError, Received, RetryPolicy, RunReport, Service, Shutdown,
 };
 
 use crate::Test;
@@ -17,10 +17,15 @@ use crate::cluster;
 use crate::program::Program;
 use crate::tools::block;
 
-pub(crate) const TESTS: &[Test] = &[(
-    "client::failures_are_retried_then_dead_letters_and_only_then_committed",
-    failures_are_retried_then_dead_letters,
-)];
+pub(crate) const TESTS: &[Test] = &[
+    (
+        "client::failures_are_retried_then_dead_letters_and_only_then_committed",
+        failures_are_retried_then_dead_letters,
+    ),
+    ("client::nothing_is_passed_over_by_hand", nothing_is_passed_over_by_hand),
+    ("client::a_user_without_write_learns_that_nothing_was_written", without_write),
+    ("client::a_close_without_patience_accounts_for_everything", a_close_without_patience),
+];
 
 const AGENTS: u64 = 10;
 const EVENTS_EACH: u64 = 5;
@@ -109,8 +114,7 @@ async fn handle(kafka: &Kafka, run: &str, seen: &Seen, enough: usize, most: Dura
 }
 
 fn failures_are_retried_then_dead_letters() -> Result<()> {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    let run = format!("live{}", since.as_millis());
+    let run = run_name()?;
     cluster::shared()?;
     let (writer, reader) = block(async { tokio::try_join!(connect("producer"), connect("consumer")) })?;
     poison(&format!("{run}-5"))?;
@@ -157,4 +161,120 @@ fn failures_are_retried_then_dead_letters() -> Result<()> {
     let again = again.lock().ok().context("a handler panicked")?.clone();
     ensure!(again.is_empty() && second.dead_lettered == 0, "seen again: {again:?}, {second:?}");
     Ok(())
+}
+
+fn run_name() -> Result<String> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    Ok(format!("live{}", since.as_millis()))
+}
+
+async fn written(kafka: &Kafka, event: &MeteringEvent) -> Result<Position> {
+    let out = kafka.producer::<MeteringEvent>(ProducerOptions::default()).await?;
+    let delivery = out.enqueue(event).await?.await;
+    let report = out.close(Duration::from_secs(20)).await;
+    let Delivery::Written(at) = delivery else { anyhow::bail!("{delivery:?}, {report:?}") };
+    Ok(at)
+}
+
+/// Offset of the record that the next call hands to the handler, which ends so.
+async fn next(consumer: &mut Consumer<MeteringEvent>, end: Result<(), String>) -> Result<i64> {
+    let mut at = -1;
+    let handling = consumer.handle(async |received| {
+        at = received.position.offset;
+        end.clone()
+    });
+    match (tokio::time::timeout(PATIENCE, handling).await?, end) {
+        (Ok(()), Ok(())) | (Err(HandleError::Handler { .. }), Err(_)) => Ok(at),
+        (other, _) => anyhow::bail!("offset {at}: {other:?}"),
+    }
+}
+
+async fn undecodable(consumer: &mut Consumer<MeteringEvent>) -> Result<Box<RawRecord>> {
+    match tokio::time::timeout(PATIENCE, consumer.handle(async |_| Ok::<(), String>(()))).await? {
+        Err(HandleError::Receive(ReceiveError::Undecodable { record, .. })) => Ok(record),
+        other => anyhow::bail!("{other:?}"),
+    }
+}
+
+/// An event, bytes that no serialiser wrote, an event: by `handle`, in one partition.
+fn nothing_is_passed_over_by_hand() -> Result<()> {
+    let run = run_name()?;
+    cluster::shared()?;
+    let (writer, reader) = block(async { tokio::try_join!(connect("producer"), connect("consumer")) })?;
+    let first = block(written(&writer, &event(&run, 0, 0)))?;
+    let partition = first.partition.to_string();
+    let kcat = Program::needed("kcat")?.args(["-F".as_ref(), conf("producer")?.as_os_str()]);
+    kcat.args(["-P", "-t", MeteringEvent::TOPIC, "-p", &partition]).input("poison").run()?.succeeded()?;
+    let last = block(written(&writer, &event(&run, 0, 1)))?;
+    ensure!(last.partition == first.partition && last.offset == first.offset + 2, "{first} and {last}");
+    block(async {
+        let group = Group::named(format!("caracal-live-{run}"));
+        let from = ConsumeFrom::Exactly(vec![first.clone()]);
+        let options = ConsumerOptions { from, ..ConsumerOptions::default() };
+        let mut consumer = reader.consumer::<MeteringEvent>(group, options).await?;
+        for _ in 0..2 {
+            let failed = next(&mut consumer, Err("not yet".into())).await?;
+            ensure!(failed == first.offset, "{failed} after {first}");
+        }
+        let handled = next(&mut consumer, Ok(())).await?;
+        ensure!(handled == first.offset, "{handled} instead of {first}");
+        for _ in 0..2 {
+            let record = undecodable(&mut consumer).await?;
+            ensure!(record.position.offset == first.offset + 1, "{record:?}");
+            ensure!(record.value.as_deref() == Some(b"poison"), "{record:?}");
+        }
+        let record = undecodable(&mut consumer).await?;
+        consumer.commit(&*record).await?;
+        let handled = next(&mut consumer, Ok(())).await?;
+        ensure!(handled == last.offset, "{handled} instead of {last}");
+        ensure!(consumer.close(Duration::from_secs(20)).await, "the group was not left in time");
+        Ok(())
+    })
+}
+
+fn without_write() -> Result<()> {
+    cluster::shared()?;
+    let run = run_name()?;
+    block(async {
+        let reader = connect("consumer").await?;
+        let out = reader.producer::<MeteringEvent>(ProducerOptions::default()).await?;
+        let delivery = out.enqueue(&event(&run, 0, 0)).await?.await;
+        let report = out.close(Duration::from_secs(20)).await;
+        let Delivery::NotWritten(why) = delivery else { anyhow::bail!("{delivery:?}, {report:?}") };
+        ensure!(why.to_string().contains("ACL") && report.not_written == 1, "{why}, {report:?}");
+        Ok(())
+    })
+}
+
+fn a_close_without_patience() -> Result<()> {
+    const EVENTS: u64 = 5000;
+    cluster::shared()?;
+    let run = run_name()?;
+    block(async {
+        let writer = connect("producer").await?;
+        let linger = Duration::from_secs(1);
+        let out = writer
+            .producer::<MeteringEvent>(ProducerOptions { linger, ..ProducerOptions::default() })
+            .await?;
+        let mut handles = Vec::new();
+        for quantity in 0..EVENTS {
+            handles.push(out.enqueue(&event(&run, 0, quantity)).await?);
+        }
+        let report = out.close(Duration::ZERO).await;
+        let (mut written, mut not_written, mut unknown) = (0, 0, 0);
+        for handle in handles {
+            match tokio::time::timeout(PATIENCE, handle).await? {
+                Delivery::Written(_) => written += 1,
+                Delivery::NotWritten(_) => not_written += 1,
+                Delivery::Unknown(_) => unknown += 1,
+            }
+        }
+        let counted = (report.written, report.not_written, report.unknown);
+        ensure!(
+            counted == (written, not_written, unknown),
+            "{report:?}: {written}, {not_written}, {unknown}"
+        );
+        ensure!(written + not_written + unknown == EVENTS && unknown > 0, "{report:?}");
+        Ok(())
+    })
 }

@@ -205,7 +205,7 @@ fn stop_and_start() -> Result<()> {
 }
 
 /// Offset of the first event of `up`, and every subject with its id.
-fn data(resolved: &Cluster) -> Result<(i64, Vec<(String, i32)>)> {
+pub(crate) fn data(resolved: &Cluster) -> Result<(i64, Vec<(String, i32)>)> {
     let access = access(resolved);
     let first = block(async {
         let mut reader = access.as_user(access.user(Role::Consumer)?)?;

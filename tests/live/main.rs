@@ -21,6 +21,7 @@ mod openssl;
 mod operate;
 mod product;
 mod program;
+mod restarts;
 mod scram;
 mod secrets;
 mod sidebyside;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 12] = [
+    let groups: [&[Test]; 13] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         verify::TESTS,
         operate::TESTS,
         trouble::TESTS,
+        restarts::TESTS,
         // Clusters of their own, each taken down before the next one.
         converge::TESTS,
     ];

@@ -26,7 +26,7 @@ pub enum Command {
     /// unknown at ZooKeeper. Then the client library sends one event of each type and reads it back; it is built
     /// when it is not there yet, which takes minutes the first time. What was not tried reads `not run`.
     ///
-    /// Changes nothing that others use. It deletes at its end what it made for itself: a topic `verify-...` and its
+    /// Changes nothing of yours, and deletes at its end what it made for itself: a topic `verify-...` and its
     /// consumer groups, also those that an interrupted run left more than an hour ago. What stays are one event of each type, which the client
     /// library sent, and transactional ids `caracal-verify-...`, which Kafka forgets after
     /// `transactional.id.expiration.ms` (7 days unless set). Needs a running cluster.

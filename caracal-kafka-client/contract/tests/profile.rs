@@ -177,6 +177,26 @@ fn every_field_has_one_variable_that_wins() {
 }
 
 #[test]
+fn another_version_in_the_environment_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("profile.toml");
+    #[expect(clippy::disallowed_methods, reason = "a test's own file in a private folder")]
+    std::fs::write(&path, text()).expect("written");
+    let path = path.to_str().expect("UTF-8");
+    let with = |version| {
+        discover(
+            &[("CARACAL_KAFKA_PROFILE", path), ("CARACAL_KAFKA_PROFILE_VERSION", version)],
+            folder.path(),
+        )
+    };
+    for version in ["0", "2", "-1", "1.0", MARK] {
+        let refused = with(version).expect_err("no such version").to_string();
+        assert!(refused.contains("CARACAL_KAFKA_PROFILE_VERSION") && !refused.contains(MARK), "{refused}");
+    }
+    assert_eq!(with("1").map(|found| found.version).expect("the version that there is"), 1);
+}
+
+#[test]
 fn a_secret_in_the_environment_is_refused() {
     let error = discover(&[("CARACAL_KAFKA_SASL_PASSWORD", MARK)], Path::new("/")).expect_err("refused");
     let shown = format!("{error} {error:?}");

@@ -77,7 +77,7 @@ impl Draft {
     }
 
     pub(super) fn build(mut self) -> Result<ConnectionProfile, ProfileError> {
-        self.require_integer("version", i64::from(PROFILE_VERSION), "1, the only version that there is")?;
+        self.version()?;
         let generation = match self.values.get("generation") {
             Some(_) => self.require_integer("generation", 0, "an integer, 0 or more")?,
             None => 1,
@@ -110,6 +110,17 @@ impl Draft {
             base_dir: self.base_dir,
             unknown_keys: self.unknown_keys,
         })
+    }
+
+    /// A file's version is judged before; this is for the one that a variable names.
+    fn version(&mut self) -> Result<(), ProfileError> {
+        const EXPECTED: &str = "1, the only version that there is";
+        let key = "version";
+        let origin = self.values.get(key).map_or_else(|| self.origin.clone(), |(_, origin)| origin.clone());
+        match self.require_integer(key, i64::from(PROFILE_VERSION), EXPECTED)? {
+            found if found == i64::from(PROFILE_VERSION) => Ok(()),
+            _ => Err(ProfileError::Invalid { origin, key, expected: EXPECTED }),
+        }
     }
 
     fn required<T>(

@@ -143,7 +143,8 @@ fn failures_are_retried_then_dead_letters() -> Result<()> {
         let found = seen.get(&format!("{run}-{agent}")).map(Vec::as_slice);
         ensure!(found == Some(expected), "agent {agent}: {found:?} instead of {expected:?}");
     }
-    ensure!(report.dead_lettered == 2 && report.retried == 5 && report.abandoned == 0, "{report:?}");
+    // Other tests write text into this topic too, which is dead-lettered alike; ours are counted below.
+    ensure!(report.dead_lettered >= 2 && report.retried == 5 && report.abandoned == 0, "{report:?}");
     let letters = letters(&run)?;
     ensure!(letters.len() == 2, "{letters:?}");
     let of = |agent: &str| letters.iter().find(|line| line.starts_with(&format!("{run}-{agent}|")));

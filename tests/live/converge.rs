@@ -62,15 +62,25 @@ fn lost_leases() -> Result<()> {
     let held =
         || Ok::<_, anyhow::Error>(ports::leases(&leases)?.into_iter().filter(|l| l.owner.cluster_id == id));
     ensure!(held()?.count() == ports_before.len(), "not every port is leased");
+    let shown = addresses(cluster)?;
     ports::release_all(&leases, &id)?;
-    let ps = cluster.run(cluster.command(&product::ps(cluster.name()))?)?.succeeded()?;
-    let shown = ports_before.iter().all(|port| ps.text().contains(&format!(":{port}")));
-    ensure!(shown, "without leases `ps` does not show every port of {ports_before:?}:\n{}", ps.text());
+    let now = addresses(cluster)?;
+    ensure!(now == shown, "without leases `ps` shows {now:?} instead of {shown:?}");
     nothing_to_do(cluster)?;
     ensure!(pids(cluster)? == before, "a node was restarted: {before:?} became {:?}", pids(cluster)?);
     let again: BTreeSet<u16> = held()?.map(|lease| lease.port).collect();
     ensure!(again == ports_before, "{ports_before:?} were leased, now {again:?} are");
     Ok(())
+}
+
+/// Each node with the address that `ps` shows.
+fn addresses(cluster: &TestCluster) -> Result<Vec<(String, String)>> {
+    let ps = cluster.run(cluster.command(&product::ps(cluster.name()))?)?.succeeded()?;
+    let document = product::document(&ps)?;
+    let nodes = document["nodes"].as_array().context("it lists no nodes")?;
+    let text = |node: &serde_json::Value, key: &str| node[key].as_str().map(str::to_owned);
+    let found = nodes.iter().map(|node| text(node, "node").zip(text(node, "address")));
+    found.collect::<Option<Vec<_>>>().with_context(|| format!("a node has no address in {document}"))
 }
 
 fn listening(cluster: &TestCluster) -> Result<BTreeSet<u16>> {

@@ -444,7 +444,11 @@ fn port_map(
             (Some(lease), _) => lease.port,
             (None, Ports::Lease) => ports::lease(&leases, &owner, &purpose, before)?.port,
             (None, Ports::Look) => {
-                certain &= before.is_some_and(|port| ports::is_held_by(port, &record.cluster_id));
+                // Not every port of a node that runs is listened on: the quorum's is the leader's alone.
+                certain &= node.is_some_and(|node| {
+                    let mut bound = node.listeners.iter().map(|listener| listener.bind.port());
+                    bound.any(|port| ports::is_held_by(port, &record.cluster_id))
+                });
                 before.unwrap_or(20_000 + at)
             }
         };

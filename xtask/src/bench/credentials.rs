@@ -56,7 +56,7 @@ pub(super) async fn run(arguments: &CredentialsArguments) -> Result<Value> {
         "bench": "credentials",
         "compared": {
             "ours": "2 authorities, every certificate of the default plan (7 of nodes that serve, 4 of clients, \
-                     4 of writers of metadata), each with PEM and with a PKCS12 key store and trust store (30 in all), \
+                     4 of writers of metadata), each with PEM; PKCS12 key stores and trust stores of 12 of them (24 in all), \
                      passwords, the files of 7 nodes and 4 clients, SCRAM-SHA-512 at 16384 iterations for 5 users",
             "script": "2 authorities, 7 server and 5 client certificates (ECDSA P-256), each with PEM and with a PKCS12 \
                        key store and trust store (24 in all); no SCRAM at all, which favours the script",

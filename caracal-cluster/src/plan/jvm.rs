@@ -108,17 +108,10 @@ pub(super) fn file_uri(path: &str) -> String {
 
 /// Log configuration of a node that logs by reload4j: one rotated file, 5 x 20 MiB.
 pub(super) fn log4j(log: &str, quiet: &[(&str, &str)]) -> String {
-    let log = escape_value(log);
-    let mut text = format!(
-        "# Generated from the cluster's plan; changes made here are overwritten.\n\
-         log4j.rootLogger=INFO, file\n\
-         log4j.appender.file=org.apache.log4j.RollingFileAppender\n\
-         log4j.appender.file.File={log}\n\
-         log4j.appender.file.MaxFileSize=20MB\n\
-         log4j.appender.file.MaxBackupIndex=5\n\
-         log4j.appender.file.layout=org.apache.log4j.PatternLayout\n\
-         log4j.appender.file.layout.ConversionPattern=[%d{{ISO8601}}] %p %m (%c)%n\n"
-    );
+    let mut text = "# Generated from the cluster's plan; changes made here are overwritten.\n\
+                    log4j.rootLogger=INFO, file\n"
+        .to_owned();
+    text.push_str(&rolling_file("file", log, 5));
     for (logger, level) in quiet {
         text.push_str(&["log4j.logger.", logger, "=", level, "\n"].concat());
     }
@@ -130,16 +123,24 @@ pub(super) fn log4j(log: &str, quiet: &[(&str, &str)]) -> String {
 /// At `INFO` every refusal is written, with principal, operation, resource and address; at `DEBUG` also every
 /// request that was allowed, which on a busy broker is thousands a second.
 pub(super) fn audit_log4j(log: &str) -> String {
-    let log = escape_value(log);
+    let file = rolling_file("audit", log, 10);
     format!(
         "log4j.logger.kafka.authorizer.logger=INFO, audit\n\
          log4j.additivity.kafka.authorizer.logger=false\n\
-         log4j.appender.audit=org.apache.log4j.RollingFileAppender\n\
-         log4j.appender.audit.File={log}\n\
-         log4j.appender.audit.MaxFileSize=20MB\n\
-         log4j.appender.audit.MaxBackupIndex=10\n\
-         log4j.appender.audit.layout=org.apache.log4j.PatternLayout\n\
-         log4j.appender.audit.layout.ConversionPattern=[%d{{ISO8601}}] %p %m (%c)%n\n"
+         {file}"
+    )
+}
+
+/// An appender that starts a new file at 20 MiB and keeps so many old ones.
+fn rolling_file(appender: &str, log: &str, kept: u8) -> String {
+    let log = escape_value(log);
+    format!(
+        "log4j.appender.{appender}=org.apache.log4j.RollingFileAppender\n\
+         log4j.appender.{appender}.File={log}\n\
+         log4j.appender.{appender}.MaxFileSize=20MB\n\
+         log4j.appender.{appender}.MaxBackupIndex={kept}\n\
+         log4j.appender.{appender}.layout=org.apache.log4j.PatternLayout\n\
+         log4j.appender.{appender}.layout.ConversionPattern=[%d{{ISO8601}}] %p %m (%c)%n\n"
     )
 }
 

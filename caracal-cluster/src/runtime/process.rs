@@ -149,6 +149,12 @@ pub enum Stopped {
     },
 }
 
+/// How long a new process may take to show its arguments; a program that replaces itself never does.
+const MARKS_DEADLINE: Duration = Duration::from_millis(500);
+
+/// How often it is looked at.
+const MARKS_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Why a node was not started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -278,7 +284,23 @@ pub fn start(spec: &ProcessSpec) -> Result<Identity, StartError> {
         let _ = child.wait();
         return Err(file(record)(source));
     }
+    await_marks(&identity);
     Ok(identity)
+}
+
+/// Waits until a new process shows the arguments by which it is known, or has ended.
+///
+/// The fork is answered a moment before the kernel has put the new program's arguments in place; whoever looked
+/// then would take the node for dead.
+#[expect(clippy::disallowed_methods, reason = "blocking as a fork is, within a deadline of its own")]
+fn await_marks(identity: &Identity) {
+    let end = Instant::now() + MARKS_DEADLINE;
+    while table::runs(identity.pid, identity.start)
+        && table::look(identity.pid).is_none_or(|seen| seen.identity() != *identity)
+        && Instant::now() < end
+    {
+        std::thread::sleep(MARKS_INTERVAL);
+    }
 }
 
 /// What became of a node's process. Blocking for some milliseconds.

@@ -2,14 +2,23 @@
 
 use std::time::Duration;
 
-use crate::admin::{AclDrift, TopicDrift, TopicState};
+use kafka_protocol::ResponseError;
+
+use crate::admin::{AclDrift, Admin, TopicDrift, TopicState};
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Applied, Event, Observed};
-use crate::lifecycle::error::StepError;
+use crate::lifecycle::error::{StepError, chain};
 use crate::plan::{TopicOwner, TopicPlan};
+use crate::wait::{Probe, WaitError, wait_for};
 use crate::wire::Deadline;
 
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How often brokers are asked for topics that they should know.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long one look may take.
+const LOOK: Duration = Duration::from_secs(10);
 
 pub(in crate::lifecycle) async fn observe_acls(world: &mut ClusterWorld) -> Result<Observed, StepError> {
     let planned = &world.cluster.plan.acls;
@@ -82,41 +91,105 @@ pub(in crate::lifecycle) async fn observe_topics(world: &mut ClusterWorld) -> Re
 pub(in crate::lifecycle) async fn apply_topics(world: &mut ClusterWorld) -> Result<Applied, StepError> {
     let deadline = Deadline::after(DEADLINE);
     let planned = world.cluster.plan.topics.clone();
-    let found = found_topics(world, deadline).await?;
     let mut admin = world.access().admin()?;
-    let missing: Vec<TopicPlan> = planned
-        .iter()
-        .filter(|topic| !found.iter().any(|state| state.name == topic.name.as_str()))
-        .cloned()
-        .collect();
-    let mut failed = Vec::new();
-    if !missing.is_empty() {
-        let outcomes = admin.create_topics(&missing, deadline).await?;
-        failed.extend(outcomes.iter().filter_map(|o| o.result.as_ref().err().map(ToString::to_string)));
-    }
+    let mut failed = create_missing(world, &mut admin, &planned, deadline).await?;
+    let found = found_topics(world, deadline).await?;
     for topic in &planned {
         let Some(state) = found.iter().find(|state| state.name == topic.name.as_str()) else { continue };
-        for drift in TopicState::drift(Some(state), topic) {
-            let mended = match &drift {
-                TopicDrift::Config { .. } => {
-                    admin.alter_topic_config(topic.name.as_str(), &topic.config, deadline).await?
-                }
-                TopicDrift::Partitions { planned, found } if *planned as usize > *found => {
-                    admin.create_partitions(topic.name.as_str(), *planned, deadline).await?
-                }
-                other => {
-                    failed
-                        .push(format!("{}: {other}; this cannot be changed without moving data", topic.name));
-                    continue;
-                }
-            };
-            failed.extend(mended.err().map(|error| error.to_string()));
-        }
+        failed.extend(mend_topic(&mut admin, state, topic, deadline).await?);
     }
     if failed.is_empty() {
         return Ok(topic_summary(&planned).into());
     }
     Err(StepError::Items { what: "topics that are not as planned".to_owned(), items: failed })
+}
+
+/// Creates the topics that are not there and waits until the brokers show them; returns what was refused.
+///
+/// A broker that has just started may not have been told of the topics that there are: its "unknown topic"
+/// is then answered by the controller's "exists", which is what is wanted.
+async fn create_missing(
+    world: &ClusterWorld,
+    admin: &mut Admin,
+    planned: &[TopicPlan],
+    deadline: Deadline,
+) -> Result<Vec<String>, StepError> {
+    let found = found_topics(world, deadline).await?;
+    let missing: Vec<TopicPlan> = absent(planned, &found).cloned().collect();
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let outcomes = admin.create_topics(&missing, deadline).await?;
+    let refused =
+        outcomes.iter().filter_map(|outcome| outcome.result.as_ref().err().map(|error| (outcome, error)));
+    let (there, refused): (Vec<_>, Vec<_>) =
+        refused.partition(|(_, error)| error.code == ResponseError::TopicAlreadyExists.code());
+    if !there.is_empty() {
+        let there: Vec<&TopicPlan> = missing
+            .iter()
+            .filter(|topic| there.iter().any(|(outcome, _)| outcome.item == topic.name))
+            .collect();
+        await_known(world, &there).await?;
+    }
+    Ok(refused.into_iter().map(|(_, error)| error.to_string()).collect())
+}
+
+/// Waits until the brokers show topics of which they said that they exist.
+async fn await_known(world: &ClusterWorld, topics: &[&TopicPlan]) -> Result<(), StepError> {
+    wait_for("topics that exist to be shown by every broker asked", DEADLINE, INTERVAL, || async {
+        let found = match found_topics(world, Deadline::after(LOOK)).await {
+            Ok(found) => found,
+            Err(error) => return Probe::NotYet(chain(&error)),
+        };
+        let unknown: Vec<&str> =
+            absent(topics.iter().copied(), &found).map(|topic| topic.name.as_str()).collect();
+        if unknown.is_empty() {
+            Probe::Ready(())
+        } else {
+            Probe::NotYet(format!("not shown: {}", unknown.join(", ")))
+        }
+    })
+    .await
+    .map_err(|error: WaitError<StepError>| match error {
+        WaitError::Failed(error) => error,
+        other => StepError::Items {
+            what: "topics that a broker does not show".to_owned(),
+            items: vec![chain(&other)],
+        },
+    })
+}
+
+fn absent<'a>(
+    planned: impl IntoIterator<Item = &'a TopicPlan>,
+    found: &[TopicState],
+) -> impl Iterator<Item = &'a TopicPlan> {
+    planned.into_iter().filter(|topic| !found.iter().any(|state| state.name == topic.name.as_str()))
+}
+
+/// Makes one topic as planned as far as that moves no data; returns what could not be done.
+async fn mend_topic(
+    admin: &mut Admin,
+    state: &TopicState,
+    topic: &TopicPlan,
+    deadline: Deadline,
+) -> Result<Vec<String>, StepError> {
+    let mut failed = Vec::new();
+    for drift in TopicState::drift(Some(state), topic) {
+        let mended = match &drift {
+            TopicDrift::Config { .. } => {
+                admin.alter_topic_config(topic.name.as_str(), &topic.config, deadline).await?
+            }
+            TopicDrift::Partitions { planned, found } if *planned as usize > *found => {
+                admin.create_partitions(topic.name.as_str(), *planned, deadline).await?
+            }
+            other => {
+                failed.push(format!("{}: {other}; this cannot be changed without moving data", topic.name));
+                continue;
+            }
+        };
+        failed.extend(mended.err().map(|error| error.to_string()));
+    }
+    Ok(failed)
 }
 
 async fn found_topics(world: &ClusterWorld, deadline: Deadline) -> Result<Vec<TopicState>, StepError> {

@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::error::StepError;
-use super::steps::{distribution, nodes, registry};
+use super::steps::{distribution, nodes, registry, session};
 use super::world::ClusterWorld;
 use crate::credentials::NodeFiles;
 use crate::plan::{NodePlan, NodeRole};
@@ -37,11 +37,13 @@ impl ClusterWorld {
         Ok(self.runtime.stop(node).await?)
     }
 
-    /// Starts a node with the files of the plan; does not wait for it.
+    /// Starts a node with the files of the plan, a broker as soon as ZooKeeper has forgotten its former run; does
+    /// not wait for it.
     ///
     /// # Errors
-    /// When a file cannot be written or its process cannot be made.
-    pub(crate) fn start_node(&self, node: &NodePlan) -> Result<(), StepError> {
+    /// When a file cannot be written, ZooKeeper cannot be asked or its process cannot be made.
+    pub(crate) async fn start_node(&self, node: &NodePlan) -> Result<(), StepError> {
+        session::former_run_is_forgotten(self, node).await?;
         let credentials = self.credentials();
         NodeFiles::new(&credentials, node).write()?;
         nodes::remember(self, node)?;

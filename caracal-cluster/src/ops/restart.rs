@@ -16,9 +16,9 @@ use crate::lifecycle::cluster::Cluster;
 use crate::lifecycle::commands::Selection;
 use crate::lifecycle::engine::Reporter;
 use crate::names::{ClusterName, NodeName};
-use crate::plan::{NodePlan, NodeRole, Role};
+use crate::plan::{NodePlan, NodeRole};
 use crate::wait::{Probe, WaitError, wait_for};
-use crate::wire::{Connection, Deadline, Endpoint, Login, TlsConfig, records};
+use crate::wire::{Deadline, Endpoint, TlsConfig, records};
 use crate::zookeeper::admin_words::{self, ServerMode};
 
 /// How often a condition is looked at.
@@ -190,10 +190,7 @@ async fn one(world: &mut ClusterWorld, node: &NodePlan) -> Result<RestartedNode,
         Stopped::Ended { .. } => "restarted",
         Stopped::Killed { .. } => "killed and started",
     };
-    if node.role == NodeRole::Broker {
-        await_forgotten(world, node).await?;
-    }
-    world.start_node(node)?;
+    world.start_node(node).await?;
     world.await_service(node).await?;
     Ok(RestartedNode {
         node: node.name.clone(),
@@ -202,44 +199,6 @@ async fn one(world: &mut ClusterWorld, node: &NodePlan) -> Result<RestartedNode,
         down_millis: millis_since(begun),
         in_sync_millis: None,
     })
-}
-
-/// Waits until the other brokers do not know a stopped broker any more.
-///
-/// One that was killed is registered until its ZooKeeper session ends (18 s), and started before that it would
-/// find its own place taken and end. One that stopped in order has said so, and costs one look.
-async fn await_forgotten(world: &ClusterWorld, node: &NodePlan) -> Result<(), OpsError> {
-    const SESSION: Duration = Duration::from_secs(60);
-    let broker = i32::try_from(node.id).unwrap_or(i32::MAX);
-    let access = world.way();
-    let user = access.user(Role::Admin)?;
-    let (tls, login) = (access.user_tls(user)?, access.login(user)?);
-    let others: Vec<Endpoint> = access
-        .brokers("EXTERNAL")
-        .into_iter()
-        .filter(|other| other.id != broker)
-        .map(|other| other.endpoint)
-        .collect();
-    let what = format!("the end of the former session of {} in ZooKeeper", node.name);
-    let waited = wait_for(&what, SESSION, INTERVAL, || async {
-        let known = join_all(others.iter().map(|other| knows(other, &tls, &login, broker))).await;
-        // Where nobody answers there is nobody to be asked.
-        if known.contains(&Some(true)) {
-            Probe::NotYet("it is still registered".to_owned())
-        } else {
-            Probe::Ready(())
-        }
-    })
-    .await;
-    settled(waited, "\n  was it paused? `cluster resume` lets it go on")
-}
-
-/// Whether a broker knows another one; none when it cannot be asked.
-async fn knows(endpoint: &Endpoint, tls: &TlsConfig, login: &Login, broker: i32) -> Option<bool> {
-    let deadline = Deadline::after(LOOK);
-    let mut connection = Connection::open(endpoint, tls, login, deadline).await.ok()?;
-    let metadata = records::metadata(&mut connection, Some(&[]), deadline).await.ok()?;
-    Some(metadata.brokers.iter().any(|known| known.id == broker))
 }
 
 /// Who depends on others stops first and starts last.
@@ -266,7 +225,7 @@ async fn all_at_once(
     for role in ROLES {
         let of_role: Vec<&NodePlan> = nodes.iter().filter(|node| node.role == role).collect();
         for node in &of_role {
-            world.start_node(node)?;
+            world.start_node(node).await?;
         }
         for node in of_role {
             world.await_service(node).await?;

@@ -8,5 +8,5 @@ pub(super) mod preflight;
 pub(super) mod proof;
 pub(super) mod registry;
 mod restart;
-mod session;
+pub(super) mod session;
 pub(super) mod users;

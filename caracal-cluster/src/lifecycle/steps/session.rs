@@ -23,7 +23,10 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// Waits until no earlier run of the broker is registered. Any other node needs no wait.
 ///
 /// When the registration stays, the broker is started all the same: its own log then says who has the number.
-pub(super) async fn former_run_is_forgotten(world: &ClusterWorld, node: &NodePlan) -> Result<(), StepError> {
+pub(in crate::lifecycle) async fn former_run_is_forgotten(
+    world: &ClusterWorld,
+    node: &NodePlan,
+) -> Result<(), StepError> {
     if node.role != NodeRole::Broker {
         return Ok(());
     }

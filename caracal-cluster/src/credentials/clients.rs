@@ -73,6 +73,20 @@ impl<'a> ClientFiles<'a> {
         }))
     }
 
+    /// Makes every file of several users, side by side: most of the time goes into deriving the stores' keys.
+    ///
+    /// # Errors
+    /// As [`Self::write`], the first of them.
+    pub fn write_all(several: &[Self]) -> Result<(), CredentialsError> {
+        std::thread::scope(|scope| {
+            let running: Vec<_> = several.iter().map(|files| scope.spawn(|| files.write())).collect();
+            running.into_iter().try_for_each(|one| match one.join() {
+                Ok(written) => written,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })
+    }
+
     /// Makes every file.
     ///
     /// # Errors

@@ -64,10 +64,10 @@ pub(super) fn credentials(cluster: &Cluster) -> Result<()> {
         NodeFiles::new(&credentials, node).write()?;
     }
     stores_of_nodes(cluster, &credentials)?;
+    let clients: Vec<_> =
+        cluster.plan.users.iter().filter_map(|user| ClientFiles::new(&credentials, user)).collect();
+    ClientFiles::write_all(&clients)?;
     for user in &cluster.plan.users {
-        if let Some(client) = ClientFiles::new(&credentials, user) {
-            client.write()?;
-        }
         let password = credentials.expect_password(&user.name)?;
         let iterations = Iterations::new(user.iterations)?;
         std::hint::black_box(ScramCredential::derive(Mechanism::ScramSha512, &password, iterations)?);

@@ -82,16 +82,16 @@ pub(in crate::lifecycle) fn observe_clients(world: &mut ClusterWorld) -> Result<
 
 pub(in crate::lifecycle) fn apply_clients(world: &mut ClusterWorld) -> Result<Applied, StepError> {
     let credentials = world.credentials();
-    let mut users = 0;
-    for user in &world.cluster.plan.users {
-        if let Some(files) = ClientFiles::new(&credentials, user) {
-            users += 1;
-            if files.problem()?.is_some() {
-                files.write()?;
-            }
+    let users = world.cluster.plan.users.iter().filter_map(|user| ClientFiles::new(&credentials, user));
+    let users: Vec<ClientFiles<'_>> = users.collect();
+    let mut wanting = Vec::new();
+    for files in &users {
+        if files.problem()?.is_some() {
+            wanting.push(files.clone());
         }
     }
-    Ok(clients(users).into())
+    ClientFiles::write_all(&wanting)?;
+    Ok(clients(users.len()).into())
 }
 
 fn clients(users: usize) -> String {

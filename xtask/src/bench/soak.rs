@@ -38,7 +38,7 @@ pub(super) async fn run(arguments: &SoakArguments) -> Result<Value> {
     let seed = arguments
         .seed
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs()));
-    let mut failures = Vec::new();
+    let (mut failures, mut told) = (Vec::new(), 0);
     let mut times = Times::default();
     for start in 1..=arguments.starts {
         match cold(&name, verify) {
@@ -46,7 +46,7 @@ pub(super) async fn run(arguments: &SoakArguments) -> Result<Value> {
             Err(error) => failures.push(format!("start {start}: {error:#}")),
         }
         failures.extend(clean(&name, &format!("start {start}")).await);
-        eprintln!("soak: start {start} of {}, {} failures so far", arguments.starts, failures.len());
+        told = tell(&format!("start {start} of {}", arguments.starts), &failures, told);
     }
     let mut moments = Sequence::new(seed);
     // Somewhere in a start: as long as one takes here, or took in the mean of other machines.
@@ -69,7 +69,7 @@ pub(super) async fn run(arguments: &SoakArguments) -> Result<Value> {
                 kills.push(json!({ "killed_after_ms": millis(after), "error": why }));
             }
         }
-        eprintln!("soak: kill {number} of {}, {} failures so far", arguments.kills, failures.len());
+        told = tell(&format!("kill {number} of {}", arguments.kills), &failures, told);
     }
     Ok(json!({
         "bench": "soak",
@@ -85,6 +85,15 @@ pub(super) async fn run(arguments: &SoakArguments) -> Result<Value> {
         "failures": failures,
         "ok": failures.is_empty(),
     }))
+}
+
+/// Says how far it is and what failed since `told` failures; returns how many there are.
+fn tell(done: &str, failures: &[String], told: usize) -> usize {
+    eprintln!("soak: {done}, {} failures so far", failures.len());
+    for failure in failures.iter().skip(told) {
+        eprintln!("  {failure}");
+    }
+    failures.len()
 }
 
 /// One start, proved; how long it took without the proof by `verify`.

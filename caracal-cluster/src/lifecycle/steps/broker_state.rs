@@ -10,7 +10,7 @@ use crate::lifecycle::engine::{Applied, Event, Observed};
 use crate::lifecycle::error::{StepError, chain};
 use crate::plan::{TopicOwner, TopicPlan};
 use crate::wait::{Probe, WaitError, wait_for};
-use crate::wire::Deadline;
+use crate::wire::{Deadline, records};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -47,6 +47,7 @@ pub(in crate::lifecycle) async fn apply_acls(world: &mut ClusterWorld) -> Result
     let deadline = Deadline::after(DEADLINE);
     let planned = world.cluster.plan.acls.clone();
     let mut admin = world.access().admin()?;
+    begin_offsets_topic(&mut admin, deadline).await;
     let drift = AclDrift::between(&planned, &admin.acls(deadline).await?);
     let outcomes = admin.create_acls(&drift.missing, deadline).await?;
     let failed: Vec<String> = outcomes
@@ -57,6 +58,17 @@ pub(in crate::lifecycle) async fn apply_acls(world: &mut ClusterWorld) -> Result
         return Ok(acl_summary(planned.len()).into());
     }
     Err(StepError::Items { what: "access rules that could not be made".to_owned(), items: failed })
+}
+
+/// Lets the brokers begin with the 50 partitions of `__consumer_offsets`, which takes them seconds.
+///
+/// They make that topic when a group's coordinator is asked for first. The registry would do so at the end of its
+/// own start; asked now, they do it while its process loads. Whatever comes back, the registry asks again.
+async fn begin_offsets_topic(admin: &mut Admin, deadline: Deadline) {
+    const ANY_GROUP: &str = "caracal.up";
+    if let Ok(connection) = admin.controller(deadline).await {
+        let _ = records::find_coordinator(connection, ANY_GROUP, deadline).await;
+    }
 }
 
 fn acl_summary(rules: usize) -> String {

@@ -15,6 +15,11 @@
 //! | `kill`, `pause`, `resume` | [`StrikeReport`](crate::ops::nodes::StrikeReport): `cluster`, `dry_run`, `nodes[] {node, outcome}` |
 //! | `health` | [`HealthReport`](crate::ops::health::HealthReport): `cluster`, `healthy`, `leader`, `controller`, `partitions {total, offline[], under_min_isr[], under_replicated[]}`, `checks[] {check, target, state, seen}`, `millis` |
 //! | `lag` | [`LagReport`](crate::ops::lag::LagReport): `cluster`, `groups[] {group, state, coordinator, lag, partitions[] {topic, partition, committed, end, lag}}`, `millis` |
+//! | `topics list` | [`TopicsReport`](crate::ops::topics::TopicsReport): `cluster`, `topics[] {topic, owner, partitions, replication_factor, min_in_sync, cleanup_policy, retention_ms, under_replicated, under_min_isr, offline}`, `millis` |
+//! | `topics describe` | [`DescribeReport`](crate::ops::topics::DescribeReport): `cluster`, `topics[]` as in `topics list` with `partition[] {partition, leader, replicas[], in_sync[], start, end}`, `records`, `config[] {key, value, set_on_topic}`, `millis` |
+//! | `topics create`, `topics alter` | [`ChangeReport`](crate::ops::topics::ChangeReport): `cluster`, `dry_run`, `topics[] {topic, outcome, changes[] {what, from, to}}`, `millis` |
+//! | `topics delete` | [`DeleteReport`](crate::ops::topics::DeleteReport): `cluster`, `dry_run`, `topics[] {topic, partitions, records, planned}`, `millis` |
+//! | `topics apply` | [`ApplyReport`](crate::ops::topics::ApplyReport): `cluster`, `dry_run`, `differs`, `topics[] {topic, standing, changes[] {what, from, to}, undeclared_settings[], why}`, `undeclared[]`, `millis` |
 //! | `users list` | [`UsersReport`](crate::ops::facts::UsersReport): `cluster`, `users[] {user, role, super_user, credentials[] {mechanism, iterations}}`, `millis` |
 //! | `api-versions` | [`ApisReport`](crate::ops::facts::ApisReport): `cluster`, `brokers[] {node, id, apis[] {key, min, max}, error}`, `millis` |
 //! | `certs check` | [`CertificatesReport`](crate::ops::facts::CertificatesReport): `cluster`, `certificates[] {id, days_left, subject, issuer, serial_hex, not_before, not_after, sans[], is_ca, usages[], fingerprint_sha256}` |

@@ -8,6 +8,7 @@ mod health;
 mod lag;
 mod nodes;
 mod shown;
+mod topics;
 mod words;
 
 use std::process::ExitCode;
@@ -19,6 +20,10 @@ pub use self::facts::{CertsArgs, CertsCommand, FactArgs, UsersCommand};
 pub use self::health::HealthArgs;
 pub use self::lag::LagArgs;
 pub use self::nodes::{BlowArgs, LogsArgs, NodesCommand, RestartArgs, Tail};
+pub use self::topics::{
+    AlterTopicArgs, ApplyTopicsArgs, CreateTopicArgs, DeleteTopicsArgs, DescribeTopicsArgs, ListTopicsArgs,
+    TopicsCommand,
+};
 use super::args::{Reporting, Target};
 use super::output::{Output, Tone, wrap_indented};
 use super::{exit, json, summary};
@@ -61,6 +66,9 @@ pub enum OperateCommand {
     ///     cargo xtask api-versions
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     ApiVersions(FactArgs),
+    /// Look at topics, make, change and delete them
+    #[command(subcommand, after_help = exit::HELP)]
+    Topics(TopicsCommand),
     /// Look at users
     #[command(subcommand, after_help = exit::HELP)]
     Users(UsersCommand),
@@ -143,6 +151,19 @@ impl Call {
         }
     }
 
+    /// Asks for a word before something is lost; without a terminal it is refused with the command that does it.
+    fn confirm(&self, question: &str, word: &str, called: &str, again: &str) -> Result<(), Failure> {
+        if !self.output.can_ask() {
+            let message =
+                format!("{question} There is no terminal to ask at: add --yes\n  {}", self.command(again));
+            return Err(Failure::Said { message, code: exit::USAGE });
+        }
+        if self.output.ask(&format!("{question}\nType {called} (`{word}`) to go on: ")) == word {
+            return Ok(());
+        }
+        Err(Failure::Said { message: "that was not it; nothing was changed".to_owned(), code: exit::USAGE })
+    }
+
     /// Says something that is no part of a document.
     fn say(&self, text: &str) {
         if !self.output.json {
@@ -188,6 +209,7 @@ pub(super) async fn operate(command: OperateCommand) -> ExitCode {
         OperateCommand::Health(args) => health::run(&args).await,
         OperateCommand::Lag(args) => lag::run(&args).await,
         OperateCommand::ApiVersions(args) => facts::api_versions(&args).await,
+        OperateCommand::Topics(command) => topics::run(command).await,
         OperateCommand::Users(command) => facts::users(&command).await,
         OperateCommand::Certs(command) => facts::certs(&command).await,
     }

@@ -197,6 +197,28 @@ mod tests {
     }
 
     #[test]
+    fn a_list_has_its_documented_keys() {
+        let document = crate::cli::json::document("topics list", &report()).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+        let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&document), ["cluster", "command", "format", "millis", "topics"]);
+        let documented = [
+            "cleanup_policy",
+            "min_in_sync",
+            "offline",
+            "owner",
+            "partitions",
+            "replication_factor",
+            "retention_ms",
+            "topic",
+            "under_min_isr",
+            "under_replicated",
+        ];
+        assert_eq!(keys(&document["topics"][0]), documented);
+        assert_eq!(document["topics"][0]["owner"], "planned");
+    }
+
+    #[test]
     fn spans_and_changes_read_as_words() {
         assert_eq!(
             [span(-1), span(2_592_000_000), span(90_000), span(1500)],

@@ -26,6 +26,12 @@ pub struct ListedGroup {
     pub coordinator: i32,
 }
 
+impl ListedGroup {
+    pub(crate) fn new(name: &str, state: &str, coordinator: i32) -> Self {
+        Self { name: name.to_owned(), state: state.to_owned(), coordinator }
+    }
+}
+
 impl Admin {
     /// Every consumer group of the cluster, by name. Each broker is asked for those that it coordinates.
     ///

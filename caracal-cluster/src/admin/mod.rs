@@ -7,6 +7,7 @@
 pub mod acls;
 pub mod cluster;
 pub mod groups;
+pub mod groups_describe;
 pub mod log_dirs;
 pub mod offsets;
 pub mod topics;

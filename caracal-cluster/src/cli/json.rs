@@ -15,6 +15,15 @@
 //! | `kill`, `pause`, `resume` | [`StrikeReport`](crate::ops::nodes::StrikeReport): `cluster`, `dry_run`, `nodes[] {node, outcome}` |
 //! | `health` | [`HealthReport`](crate::ops::health::HealthReport): `cluster`, `healthy`, `leader`, `controller`, `partitions {total, offline[], under_min_isr[], under_replicated[]}`, `checks[] {check, target, state, seen}`, `millis` |
 //! | `lag` | [`LagReport`](crate::ops::lag::LagReport): `cluster`, `groups[] {group, state, coordinator, lag, partitions[] {topic, partition, committed, end, lag}}`, `millis` |
+//! | `groups list` | [`GroupsReport`](crate::ops::groups::GroupsReport): `cluster`, `groups[] {group, state, kind, assignor, coordinator, members}`, `millis` |
+//! | `groups describe` | [`GroupsDetail`](crate::ops::groups::GroupsDetail): `cluster`, `groups[]` as in `groups list` with `lag`, `member[] {member, instance, client, host, partitions}`, `partitions[] {topic, partition, committed, end, lag, member}`, `millis` |
+//! | `groups reset` | [`ResetReport`](crate::ops::groups::ResetReport): `cluster`, `group`, `dry_run`, `partitions[] {topic, partition, from, to, moved_inside}`, `millis` |
+//! | `groups delete` | [`DeletedGroups`](crate::ops::groups::DeletedGroups): `cluster`, `dry_run`, `groups[] {group, offsets[] {topic, partition, committed}}`, `millis` |
+//! | `schemas list` | [`SubjectsReport`](crate::ops::schemas::SubjectsReport): `cluster`, `compatibility`, `subjects[] {subject, versions[], id, record, compatibility, own_level, planned}`, `millis` |
+//! | `schemas show` | [`ShownSchema`](crate::ops::schemas::ShownSchema): `cluster`, `subject`, `version`, `id`, `schema` |
+//! | `schemas register` | [`RegisterReport`](crate::ops::schemas::RegisterReport): `cluster`, `subject`, `dry_run`, `outcome`, `id`, `version`, `millis` |
+//! | `schemas check` | [`CheckReport`](crate::ops::schemas::CheckReport): `ok`, `schemas[] {file, against, subject, mode, state, findings[] {rule, path, direction, text}}`, `millis` |
+//! | `schemas compatibility get`, `schemas compatibility set` | [`LevelReport`](crate::ops::schemas::LevelReport): `cluster`, `subject`, `before`, `level`, `own_level`, `dry_run` |
 //! | `topics list` | [`TopicsReport`](crate::ops::topics::TopicsReport): `cluster`, `topics[] {topic, owner, partitions, replication_factor, min_in_sync, cleanup_policy, retention_ms, under_replicated, under_min_isr, offline}`, `millis` |
 //! | `topics describe` | [`DescribeReport`](crate::ops::topics::DescribeReport): `cluster`, `topics[]` as in `topics list` with `partition[] {partition, leader, replicas[], in_sync[], start, end}`, `records`, `config[] {key, value, set_on_topic}`, `millis` |
 //! | `topics create`, `topics alter` | [`ChangeReport`](crate::ops::topics::ChangeReport): `cluster`, `dry_run`, `topics[] {topic, outcome, changes[] {what, from, to}}`, `millis` |

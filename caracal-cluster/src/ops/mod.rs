@@ -18,12 +18,14 @@
 
 mod error;
 pub mod facts;
+pub mod groups;
 pub mod health;
 pub mod lag;
 pub mod logs;
 pub mod nearest;
 pub mod nodes;
 pub mod restart;
+pub mod schemas;
 pub mod topics;
 
 use std::time::Duration;

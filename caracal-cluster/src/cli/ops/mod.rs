@@ -4,9 +4,11 @@
 //! [`crate::ops`].
 
 mod facts;
+mod groups;
 mod health;
 mod lag;
 mod nodes;
+mod schemas;
 mod shown;
 mod topics;
 mod words;
@@ -17,9 +19,14 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 pub use self::facts::{CertsArgs, CertsCommand, FactArgs, UsersCommand};
+pub use self::groups::{DeleteGroupsArgs, DescribeGroupsArgs, GroupsCommand, ResetGroupArgs, ResetWhere};
 pub use self::health::HealthArgs;
 pub use self::lag::LagArgs;
 pub use self::nodes::{BlowArgs, LogsArgs, NodesCommand, RestartArgs, Tail};
+pub use self::schemas::{
+    CheckSchemasArgs, CompatibilityCommand, GetLevelArgs, RegisterSchemaArgs, SchemasCommand, SetLevelArgs,
+    ShowSchemaArgs,
+};
 pub use self::topics::{
     AlterTopicArgs, ApplyTopicsArgs, CreateTopicArgs, DeleteTopicsArgs, DescribeTopicsArgs, ListTopicsArgs,
     TopicsCommand,
@@ -66,6 +73,12 @@ pub enum OperateCommand {
     ///     cargo xtask api-versions
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     ApiVersions(FactArgs),
+    /// Look at consumer groups, put them elsewhere, delete them
+    #[command(subcommand, after_help = exit::HELP)]
+    Groups(GroupsCommand),
+    /// Look at schemas, register and check them
+    #[command(subcommand, after_help = exit::HELP)]
+    Schemas(SchemasCommand),
     /// Look at topics, make, change and delete them
     #[command(subcommand, after_help = exit::HELP)]
     Topics(TopicsCommand),
@@ -209,6 +222,8 @@ pub(super) async fn operate(command: OperateCommand) -> ExitCode {
         OperateCommand::Health(args) => health::run(&args).await,
         OperateCommand::Lag(args) => lag::run(&args).await,
         OperateCommand::ApiVersions(args) => facts::api_versions(&args).await,
+        OperateCommand::Groups(command) => groups::run(command).await,
+        OperateCommand::Schemas(command) => schemas::run(command).await,
         OperateCommand::Topics(command) => topics::run(command).await,
         OperateCommand::Users(command) => facts::users(&command).await,
         OperateCommand::Certs(command) => facts::certs(&command).await,

@@ -16,12 +16,14 @@ mod clients;
 mod cluster;
 mod converge;
 mod credentials;
+mod groups;
 mod jdk;
 mod openssl;
 mod operate;
 mod product;
 mod program;
 mod restarts;
+mod schemas;
 mod scram;
 mod secrets;
 mod sidebyside;
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 14] = [
+    let groups: [&[Test]; 16] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -59,6 +61,8 @@ fn main() -> ExitCode {
         verify::TESTS,
         operate::TESTS,
         topics::TESTS,
+        groups::TESTS,
+        schemas::TESTS,
         trouble::TESTS,
         restarts::TESTS,
         // Clusters of their own, each taken down before the next one.

@@ -29,6 +29,10 @@
 //! | `topics create`, `topics alter` | [`ChangeReport`](crate::ops::topics::ChangeReport): `cluster`, `dry_run`, `topics[] {topic, outcome, changes[] {what, from, to}}`, `millis` |
 //! | `topics delete` | [`DeleteReport`](crate::ops::topics::DeleteReport): `cluster`, `dry_run`, `topics[] {topic, partitions, records, planned}`, `millis` |
 //! | `topics apply` | [`ApplyReport`](crate::ops::topics::ApplyReport): `cluster`, `dry_run`, `differs`, `topics[] {topic, standing, changes[] {what, from, to}, undeclared_settings[], why}`, `undeclared[]`, `millis` |
+//! | `topics backup` | one document a topic: `cluster`, `topic`, `folder`, `records`, `bytes`, `schemas`, `sha256`, `records_per_second`, `millis` |
+//! | `topics restore` | one document a topic: `cluster`, `topic`, `folder`, `records`, `schemas`, `renamed_schemas`, `verified`, `sha256`, `records_per_second`, `millis`; with `--dry-run` `cluster`, `dry_run`, `topic`, `folder`, `records`, `made` |
+//! | `produce` | `cluster`, `topic`, `records`, `dry_run`, `subject`, `millis` |
+//! | `consume` | one record a line, without `format` and `command`, so that `produce --format json` reads it: `topic`, `partition`, `offset`, `timestamp`, `key`, `key_encoding`, `value`, `value_encoding`, `schema_id`, `headers[] {name, value, encoding?}` |
 //! | `users list` | [`UsersReport`](crate::ops::facts::UsersReport): `cluster`, `users[] {user, role, super_user, credentials[] {mechanism, iterations}}`, `millis` |
 //! | `api-versions` | [`ApisReport`](crate::ops::facts::ApisReport): `cluster`, `brokers[] {node, id, apis[] {key, min, max}, error}`, `millis` |
 //! | `certs check` | [`CertificatesReport`](crate::ops::facts::CertificatesReport): `cluster`, `certificates[] {id, days_left, subject, issuer, serial_hex, not_before, not_after, sans[], is_ca, usages[], fingerprint_sha256}` |

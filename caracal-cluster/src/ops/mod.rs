@@ -27,6 +27,7 @@ pub mod nodes;
 pub mod restart;
 pub mod schemas;
 pub mod topics;
+pub mod transfer;
 
 use std::time::Duration;
 

@@ -30,7 +30,7 @@ pub struct Subject {
     pub record: Option<String>,
     /// The compatibility level that counts.
     pub compatibility: String,
-    /// Whether the level is the subject's own.
+    /// Whether the level is another one than the cluster-wide.
     pub own_level: bool,
     /// Whether the cluster's description declares it.
     pub planned: bool,
@@ -71,6 +71,8 @@ pub async fn list(operated: &Operated) -> Result<SubjectsReport, OpsError> {
             registry.version(&name, None),
             registry.compatibility_of(&name),
         )?;
+        // Some registries answer with the cluster-wide level where a subject has none of its own.
+        let own = own.filter(|own| own != level);
         Ok::<_, OpsError>(Subject {
             versions,
             id: latest.as_ref().map(|latest| latest.id),
@@ -231,7 +233,7 @@ pub struct LevelReport {
     pub before: String,
     /// The level that counts, or would count.
     pub level: String,
-    /// Whether the subject has it for itself.
+    /// Whether it is another one than the cluster-wide.
     pub own_level: bool,
     /// Whether it was only said.
     pub dry_run: bool,
@@ -250,11 +252,9 @@ pub async fn level(operated: &Operated, subject: Option<&str>) -> Result<LevelRe
         Some(subject) => registry.compatibility_of(subject).await?,
         None => None,
     };
-    let (own_level, level) = (own.is_some(), own);
-    let level = match level {
-        Some(level) => level,
-        None => registry.compatibility().await?,
-    };
+    let general = registry.compatibility().await?;
+    let own_level = own.as_ref().is_some_and(|own| *own != general);
+    let level = own.unwrap_or(general);
     Ok(LevelReport {
         cluster: operated.cluster().plan.cluster.clone(),
         subject: subject.map(str::to_owned),

@@ -11,6 +11,7 @@ mod nodes;
 mod schemas;
 mod shown;
 mod topics;
+mod transfer;
 mod words;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ pub use self::topics::{
     AlterTopicArgs, ApplyTopicsArgs, CreateTopicArgs, DeleteTopicsArgs, DescribeTopicsArgs, ListTopicsArgs,
     TopicsCommand,
 };
+pub use self::transfer::{BackupArgs, ConsumeArgs, ProduceArgs, RecordFormat, RestoreArgs};
 use super::args::{Reporting, Target};
 use super::output::{Output, Tone, wrap_indented};
 use super::{exit, json, summary};
@@ -73,6 +75,33 @@ pub enum OperateCommand {
     ///     cargo xtask api-versions
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     ApiVersions(FactArgs),
+    /// Write records, one a line
+    ///
+    /// Reads standard input or a file. A value is JSON and becomes Avro where the registry has a schema for the topic
+    /// (subject TOPIC-value), else it is written as it stands. A line of JSON (--format json) is an object with
+    /// key, value, headers, partition, timestamp, as `consume --json` prints it. Changes the topic: records are added
+    /// to it, acknowledged by every copy in sync. At a line that cannot be used it stops and says which; what stood
+    /// before it is written. The client library's program does it, and is built when it is not there yet.
+    ///
+    /// Examples:
+    ///     echo '{"note": 1}' | cargo xtask produce scratch --key k --header source=me
+    ///     cargo xtask produce caracal.metering.events events.jsonl --dry-run
+    ///     printf 'k|v\n' | cargo xtask produce scratch -K '|' --partition 2
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Produce(ProduceArgs),
+    /// Print records: what is there, or as they come
+    ///
+    /// Ends at what was there when it began, unless --follow is given. Values of a known schema are shown as JSON. With
+    /// --json each line is a record: {topic, partition, offset, timestamp, key, key_encoding, value, value_encoding,
+    /// schema_id, headers}. Joins no group, commits nothing and changes nothing. The client library's program does it,
+    /// and is built when it is not there yet.
+    ///
+    /// Examples:
+    ///     cargo xtask consume caracal.metering.events --from -10
+    ///     cargo xtask consume caracal.metering.events --from 10m --follow --json
+    ///     cargo xtask consume caracal.dlq --partition 0 --from 42 --count 1 --format raw > letter
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Consume(ConsumeArgs),
     /// Look at consumer groups, put them elsewhere, delete them
     #[command(subcommand, after_help = exit::HELP)]
     Groups(GroupsCommand),
@@ -222,6 +251,8 @@ pub(super) async fn operate(command: OperateCommand) -> ExitCode {
         OperateCommand::Health(args) => health::run(&args).await,
         OperateCommand::Lag(args) => lag::run(&args).await,
         OperateCommand::ApiVersions(args) => facts::api_versions(&args).await,
+        OperateCommand::Produce(args) => transfer::produce(args).await,
+        OperateCommand::Consume(args) => transfer::consume(args).await,
         OperateCommand::Groups(command) => groups::run(command).await,
         OperateCommand::Schemas(command) => schemas::run(command).await,
         OperateCommand::Topics(command) => topics::run(command).await,

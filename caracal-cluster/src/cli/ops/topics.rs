@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::super::exit;
+use super::transfer::{self, BackupArgs, RestoreArgs};
 use super::{Call, Common, Failure, ended};
 use crate::names::TopicName;
 use crate::ops::topics::{self, Alteration, Creation, Declaration, DeleteReport};
@@ -83,6 +84,29 @@ pub enum TopicsCommand {
     ///     cargo xtask topics apply
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Apply(ApplyTopicsArgs),
+    /// Back topics up into a folder: keys, values, headers, times, schemas
+    ///
+    /// Writes, for each topic, a folder with the records and a manifest with their SHA-256, the topic's sizes and
+    /// settings, and every schema that records name. What was committed when it began is in it. The manifest is
+    /// written last, so one that was cut short is told by its absence. Changes nothing in the cluster. The client
+    /// library's program does it, and is built when it is not there yet, which takes minutes the first time.
+    ///
+    /// Example:
+    ///     cargo xtask topics backup caracal.metering.events caracal.dlq --to backups/
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Backup(BackupArgs),
+    /// Restore topics from a back-up
+    ///
+    /// Changes: makes the topic with its former sizes and settings and writes every record to its partition, in
+    /// order, with its time; registers the schemas, and gives records the ids that this registry has for them. A
+    /// topic that holds anything is refused. The back-up's SHA-256 is checked before, and what was restored is
+    /// read back and compared.
+    ///
+    /// Examples:
+    ///     cargo xtask topics restore backups/caracal.dlq --as caracal.dlq.copy
+    ///     cargo xtask topics restore backups/ --dry-run
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Restore(RestoreArgs),
 }
 
 /// Arguments of `topics list`.
@@ -236,6 +260,8 @@ pub(super) async fn run(command: TopicsCommand) -> ExitCode {
             let call = Call::new("topics apply", &args.common);
             ended(&call, applied(&call, &args)).await
         }
+        TopicsCommand::Backup(args) => transfer::backup(args).await,
+        TopicsCommand::Restore(args) => transfer::restore(args).await,
     }
 }
 

@@ -39,7 +39,11 @@ fn write(cluster: &TestCluster, partition: i32, number: usize) -> Result<()> {
 
 /// What `kafka-consumer-groups` says that a group has committed, by partition.
 fn committed(cluster: &TestCluster, group: &str) -> Result<BTreeMap<i32, i64>> {
-    let seen = jdk::as_admin(cluster, GROUPS)?.args(["--describe", "--group", group]).run()?.text();
+    // Kafka's own patience is 5 s, which a busy machine outlasts.
+    let ended =
+        jdk::as_admin(cluster, GROUPS)?.args(["--timeout", "60000", "--describe", "--group", group]).run()?;
+    let seen = ended.text();
+    ensure!(ended.status.success() || seen.contains("does not exist"), "{seen}");
     let rows = seen.lines().filter(|line| line.split_whitespace().next() == Some(group));
     let cells = rows.map(|row| row.split_whitespace().collect::<Vec<_>>());
     Ok(cells.filter_map(|row| Some((row.get(2)?.parse().ok()?, row.get(3)?.parse().ok()?))).collect())

@@ -29,6 +29,7 @@ mod secrets;
 mod sidebyside;
 mod tools;
 mod topics;
+mod transfer;
 mod trouble;
 mod trouble_machine;
 mod verify;
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 16] = [
+    let groups: [&[Test]; 17] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         topics::TESTS,
         groups::TESTS,
         schemas::TESTS,
+        transfer::TESTS,
         trouble::TESTS,
         restarts::TESTS,
         // Clusters of their own, each taken down before the next one.

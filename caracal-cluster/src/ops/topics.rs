@@ -264,6 +264,11 @@ fn keys_of(topics: &[TopicState]) -> Vec<(String, i32)> {
     topics.iter().flat_map(keys).collect()
 }
 
+/// Refuses a topic that is not there, with the nearest name that is.
+pub(crate) async fn expect(operated: &Operated, name: &str) -> Result<(), OpsError> {
+    existing(operated, &[name.to_owned()]).await.map(drop)
+}
+
 /// The topics of these names, each once.
 async fn existing(operated: &Operated, names: &[String]) -> Result<Vec<TopicState>, OpsError> {
     let mut admin = operated.admin()?;

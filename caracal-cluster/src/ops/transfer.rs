@@ -51,13 +51,11 @@ pub struct Transfer {
 /// Runs the program to its end with our standard input and output; gives its exit code, which is one of ours.
 ///
 /// # Errors
-/// [`OpsError::NoSuch`] for a user without client files; [`OpsError::Refused`] when the program cannot be had.
+/// [`OpsError::NoSuch`] for a topic, or a user with client files, that is not there; [`OpsError::Refused`] when the program cannot be had.
 pub async fn run(operated: &Operated, transfer: &Transfer, notice: Option<&Notice>) -> Result<u8, OpsError> {
     let profile = profile(operated, &transfer.user)?;
-    let program = PROGRAM.find_or_build(notice).await.map_err(|missing| {
-        let (Missing::Failed(why) | Missing::Nowhere(why)) = missing;
-        OpsError::refused(why)
-    })?;
+    topics::expect(operated, &transfer.topic).await?;
+    let program = program(notice).await?;
     let mut command = Command::new(&program);
     command.arg(transfer.command).arg("--profile").arg(profile).arg("--topic").arg(&transfer.topic);
     command.args(&transfer.arguments).kill_on_drop(true);
@@ -66,10 +64,37 @@ pub async fn run(operated: &Operated, transfer: &Transfer, notice: Option<&Notic
         let file = std::fs::File::open(path).map_err(|source| OpsError::File { path: shown, source })?;
         command.stdin(Stdio::from(file));
     }
+    ended(command, &program).await
+}
+
+async fn ended(mut command: Command, program: &Path) -> Result<u8, OpsError> {
     let failed = |error: std::io::Error| OpsError::refused(format!("{}: {error}", program.display()));
     let status = command.spawn().map_err(failed)?.wait().await.map_err(failed)?;
     // Without a code it was ended by a signal, as Ctrl-C sends to both of us.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(130))
+}
+
+/// The program: named by [`TRANSFER_VARIABLE`], or built in the workspace that runs us.
+///
+/// # Errors
+/// [`OpsError::Refused`] when it cannot be had.
+pub async fn program(notice: Option<&Notice>) -> Result<PathBuf, OpsError> {
+    PROGRAM.find_or_build(notice).await.map_err(|missing| {
+        let (Missing::Failed(why) | Missing::Nowhere(why)) = missing;
+        OpsError::refused(why)
+    })
+}
+
+/// Holds a back-up against its manifest, before a topic is made for it; says itself what is wrong with it. Gives the
+/// program's exit code.
+///
+/// # Errors
+/// [`OpsError::Refused`] when the program cannot be had.
+pub async fn check(backup: &Backup, notice: Option<&Notice>) -> Result<u8, OpsError> {
+    let program = program(notice).await?;
+    let mut command = Command::new(&program);
+    command.arg("check").arg("--from").arg(&backup.folder).kill_on_drop(true);
+    ended(command, &program).await
 }
 
 fn profile(operated: &Operated, user: &str) -> Result<PathBuf, OpsError> {

@@ -145,7 +145,7 @@ pub struct RestoreArgs {
     pub from: PathBuf,
     /// Into a topic of another name
     #[arg(long = "as", value_name = "TOPIC")]
-    pub name: Option<TopicName>,
+    pub into: Option<TopicName>,
     /// Copies of each partition [default: as the topic had]
     #[arg(short, long, value_name = "N")]
     pub replication_factor: Option<u16>,
@@ -304,7 +304,7 @@ pub(super) async fn restore(args: RestoreArgs) -> ExitCode {
 
 async fn restored(call: &Call, args: &RestoreArgs) -> Result<u8, Failure> {
     let backups = transfer::backups(&args.from)?;
-    if let (Some(name), true) = (&args.name, backups.len() > 1) {
+    if let (Some(name), true) = (&args.into, backups.len() > 1) {
         let message = format!(
             "{} holds {} back-ups, and --as names one topic: {name}",
             args.from.display(),
@@ -329,7 +329,11 @@ async fn one(
     backup: &Backup,
 ) -> Result<u8, Failure> {
     let selection = call.selection()?;
-    let (name, factor) = (args.name.as_ref(), args.replication_factor);
+    let (name, factor) = (args.into.as_ref(), args.replication_factor);
+    let whole = transfer::check(backup, Some(&notice(call))).await?;
+    if whole != exit::OK {
+        return Ok(whole);
+    }
     let to = transfer::destination(&selection, backup, name, factor, args.dry_run).await?;
     if args.dry_run {
         let report = WouldRestore {
@@ -347,6 +351,7 @@ async fn one(
     }
     let mut arguments = Arguments::default();
     arguments.value("--from", absolute(&backup.folder)?);
+    arguments.switch("--checked", true);
     arguments.switch("--no-verify", args.no_verify);
     arguments.switch("--json", call.output.json);
     as_admin(call, operated, "restore", to.topic, arguments).await

@@ -61,7 +61,7 @@ pub enum State {
     New,
     /// It was there, and is not any more.
     Removed,
-    /// It is the latest version, letter by letter.
+    /// It is the latest version.
     Unchanged,
 }
 
@@ -247,8 +247,8 @@ fn verdict<S: AsRef<str>>(text: &str, history: &[S], mode: Mode) -> (State, Vec<
             text: found.to_string(),
         })
         .collect();
-    let same = history.last().is_some_and(|latest| same_json(latest.as_ref(), text));
-    let state = match (findings.is_empty(), history.is_empty(), same) {
+    let unchanged = history.last().is_some_and(|latest| same(latest.as_ref(), text));
+    let state = match (findings.is_empty(), history.is_empty(), unchanged) {
         (false, ..) => State::Incompatible,
         (true, true, _) => State::New,
         (true, false, true) => State::Unchanged,
@@ -257,10 +257,9 @@ fn verdict<S: AsRef<str>>(text: &str, history: &[S], mode: Mode) -> (State, Vec<
     (state, findings)
 }
 
-/// Whether two texts are one document: spaces do not count, documentation does.
-fn same_json(one: &str, other: &str) -> bool {
-    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
-    parsed(one).is_some_and(|one| parsed(other) == Some(one))
+/// Whether two texts are one schema; registries spell names out, so texts are not compared.
+fn same(one: &str, other: &str) -> bool {
+    matches!((Schema::parse(one), Schema::parse(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// The schema files at a path, by name.

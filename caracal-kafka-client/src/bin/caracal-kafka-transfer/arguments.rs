@@ -7,7 +7,8 @@ use std::str::FromStr;
 use crate::failure::Failure;
 
 /// Options that stand alone.
-const SWITCHES: [&str; 6] = ["--dry-run", "--follow", "--json", "--no-verify", "--quiet", "--uncommitted"];
+const SWITCHES: [&str; 7] =
+    ["--checked", "--dry-run", "--follow", "--json", "--no-verify", "--quiet", "--uncommitted"];
 
 /// What was given; each command takes out what it knows, and what is left is unknown.
 #[derive(Debug, Default)]

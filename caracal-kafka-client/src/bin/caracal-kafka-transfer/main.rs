@@ -38,7 +38,8 @@ usage: caracal-kafka-transfer COMMAND --profile PATH --topic TOPIC [...]
             [--count N] [--encoding auto|text|base64] [--uncommitted]
             WHERE is beginning, end, an offset, -N (the last N), or time:MS
   backup    --to DIR --facts JSON [--json] [--quiet]
-  restore   --from DIR [--no-verify] [--json] [--quiet]
+  restore   --from DIR [--checked] [--no-verify] [--json] [--quiet]
+  check     --from DIR                    whether a back-up is whole; needs neither profile nor topic
   digest    [--json]                      the digest that a back-up would have
   fill      --count N                     writes so many events, for measurements
   drain     [--json]                      reads everything and keeps nothing, for measurements
@@ -71,6 +72,7 @@ fn run() -> Result<(), Failure> {
         "consume" => consume::run(&mut options),
         "backup" => backup::run(&mut options),
         "restore" => restore::run(&mut options),
+        "check" => restore::check(&mut options),
         "digest" => backup::digest(&mut options),
         "fill" => measure::fill(&mut options),
         "drain" => measure::drain(&mut options),

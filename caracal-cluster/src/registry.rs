@@ -4,10 +4,14 @@
 //! through the journal and is answered once it came back. So only a write proves that a registry is ready:
 //! [`Registry::set_compatibility`] is that write, and it is the one that the plan wants anyway.
 
+mod subjects;
+
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+pub use self::subjects::SubjectVersion;
 
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 

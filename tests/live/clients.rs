@@ -77,7 +77,7 @@ fn curl_lists_subjects() -> Result<()> {
     Ok(())
 }
 
-fn kcat(user: &str) -> Result<Program> {
+pub(crate) fn kcat(user: &str) -> Result<Program> {
     let config = cluster::shared()?.dir()?.client(&user.parse()?).join("kcat.conf");
     Ok(Program::needed("kcat")?.args(["-F".as_ref(), config.as_os_str()]).within(Duration::from_secs(90)))
 }

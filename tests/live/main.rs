@@ -16,16 +16,20 @@ mod clients;
 mod cluster;
 mod converge;
 mod credentials;
+mod groups;
 mod jdk;
 mod openssl;
 mod operate;
 mod product;
 mod program;
 mod restarts;
+mod schemas;
 mod scram;
 mod secrets;
 mod sidebyside;
 mod tools;
+mod topics;
+mod transfer;
 mod trouble;
 mod trouble_machine;
 mod verify;
@@ -43,7 +47,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 13] = [
+    let groups: [&[Test]; 17] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -57,6 +61,10 @@ fn main() -> ExitCode {
         // Spoil the shared cluster, and leave it mended.
         verify::TESTS,
         operate::TESTS,
+        topics::TESTS,
+        groups::TESTS,
+        schemas::TESTS,
+        transfer::TESTS,
         trouble::TESTS,
         restarts::TESTS,
         // Clusters of their own, each taken down before the next one.

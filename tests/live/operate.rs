@@ -24,18 +24,18 @@ pub(crate) const TESTS: &[Test] = &[
     ("operate::a_restart_that_would_break_the_minimum_is_refused", refused_restart),
 ];
 
-fn operate(cluster: &TestCluster, words: &[&str]) -> Result<Ended> {
+pub(crate) fn operate(cluster: &TestCluster, words: &[&str]) -> Result<Ended> {
     let words: Vec<String> =
         words.iter().chain(&["--name", cluster.name()]).map(|word| (*word).to_owned()).collect();
     cluster.run(cluster.command(&words)?)
 }
 
-fn document(cluster: &TestCluster, words: &[&str]) -> Result<Value> {
+pub(crate) fn document(cluster: &TestCluster, words: &[&str]) -> Result<Value> {
     product::document(&operate(cluster, &[words, &["--json"]].concat())?.succeeded()?)
 }
 
-/// Whether any node of the suite's cluster is new: an operation must start no JVM.
-fn pids(cluster: &TestCluster) -> Result<Vec<u32>> {
+/// The processes of the suite's cluster: an operation must start no JVM.
+pub(crate) fn pids(cluster: &TestCluster) -> Result<Vec<u32>> {
     Ok(process::find_all(&cluster.id()?).iter().map(|found| found.pid).collect())
 }
 

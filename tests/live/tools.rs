@@ -32,6 +32,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("java", "a JDK 21 or newer (`apt-get install openjdk-21-jdk-headless`)"),
     ("keytool", "a JDK 21 or newer (`apt-get install openjdk-21-jdk-headless`)"),
     ("curl", "curl (`apt-get install curl`)"),
+    ("git", "git (`apt-get install git`)"),
     ("kcat", "kcat (`apt-get install kcat`)"),
     ("mvn", "Maven (`apt-get install maven`)"),
     ("openssl", "OpenSSL 3 (`apt-get install openssl`)"),

@@ -5,6 +5,7 @@
 mod clusters;
 mod credentials;
 mod figures;
+mod operations;
 mod soak;
 pub(crate) mod step;
 mod up;
@@ -25,6 +26,8 @@ enum What {
     Up(up::UpArguments),
     /// Certificates, stores and SCRAM users against openssl and keytool
     Credentials(credentials::CredentialsArguments),
+    /// Commands that look against Kafka's JVM tools; back-up and restore against a bare consumer
+    Operations(operations::OperationsArguments),
     /// Many cold starts in a row, then starts that are killed; nothing may be left behind
     Soak(soak::SoakArguments),
 }
@@ -37,6 +40,7 @@ pub(crate) async fn run(arguments: &BenchArguments) -> Result<bool> {
     let document = match &arguments.what {
         What::Up(arguments) => up::run(arguments).await,
         What::Credentials(arguments) => credentials::run(arguments).await,
+        What::Operations(arguments) => operations::run(arguments).await,
         What::Soak(arguments) => soak::run(arguments).await,
     }?;
     println!("{}", serde_json::to_string_pretty(&document)?);

@@ -27,7 +27,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Xtask {
     #[command(flatten)]
-    Cluster(cli::Command),
+    Cluster(Box<cli::Command>),
     /// Run every check and every test, the live suite on a real cluster included
     Test(checks::TestArguments),
     /// Run what CI runs: `test`, then every feature alone, then whether the golden files are committed
@@ -46,7 +46,7 @@ enum Xtask {
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Xtask::Cluster(command) => return cli::run(command).await,
+        Xtask::Cluster(command) => return cli::run(*command).await,
         Xtask::Test(arguments) => checks::test(&arguments),
         Xtask::Ci => checks::ci(),
         Xtask::Tidy => checks::tidy(),

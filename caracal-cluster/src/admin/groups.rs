@@ -2,23 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{
-    BrokerId, GroupId, ListGroupsRequest, ListOffsetsRequest, OffsetFetchRequest, TopicName,
-};
+use kafka_protocol::messages::{GroupId, ListGroupsRequest, OffsetFetchRequest};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Admin, AdminError};
-use crate::wire::{ApiError, Connection, Deadline, WireError, records};
+use super::{Admin, AdminError, OffsetAt};
+use crate::wire::{ApiError, Deadline, records};
 
 /// The highest version of `OffsetFetch` that asks for one group.
 const OFFSET_FETCH: i16 = 7;
-
-/// The highest version of `ListOffsets` that the answer of a 3.x broker is read in.
-const LIST_OFFSETS: i16 = 7;
-
-/// The offset that the next record will get.
-const LATEST: i64 = -1;
 
 /// A partition: topic and number.
 pub type PartitionKey = (String, i32);
@@ -33,6 +24,12 @@ pub struct ListedGroup {
     pub state: String,
     /// The broker that coordinates it.
     pub coordinator: i32,
+}
+
+impl ListedGroup {
+    pub(crate) fn new(name: &str, state: &str, coordinator: i32) -> Self {
+        Self { name: name.to_owned(), state: state.to_owned(), coordinator }
+    }
 }
 
 impl Admin {
@@ -104,52 +101,6 @@ impl Admin {
         partitions: &[PartitionKey],
         deadline: Deadline,
     ) -> Result<BTreeMap<PartitionKey, i64>, AdminError> {
-        let mut topics: Vec<&str> = partitions.iter().map(|(topic, _)| topic.as_str()).collect();
-        topics.sort_unstable();
-        topics.dedup();
-        if topics.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let controller = self.controller(deadline).await?;
-        let metadata = records::metadata(controller, Some(&topics), deadline).await?;
-        let mut by_leader: BTreeMap<i32, Vec<&PartitionKey>> = BTreeMap::new();
-        for key in partitions {
-            let topic = metadata.topics.iter().find(|topic| topic.name == key.0);
-            let found = topic.and_then(|topic| topic.partitions.iter().find(|found| found.id == key.1));
-            if let Some(leader) = found.and_then(|found| found.leader) {
-                by_leader.entry(leader).or_default().push(key);
-            }
-        }
-        let mut ends = BTreeMap::new();
-        for (leader, keys) in by_leader {
-            let mut connection = self.connect(leader, deadline).await?;
-            ends.extend(ends_of(&mut connection, &keys, deadline).await?);
-        }
-        Ok(ends)
+        self.offsets(partitions, OffsetAt::Latest, deadline).await
     }
-}
-
-async fn ends_of(
-    connection: &mut Connection,
-    keys: &[&PartitionKey],
-    deadline: Deadline,
-) -> Result<Vec<(PartitionKey, i64)>, WireError> {
-    let mut topics: BTreeMap<&str, Vec<ListOffsetsPartition>> = BTreeMap::new();
-    for (topic, partition) in keys {
-        let asked = ListOffsetsPartition::default().with_partition_index(*partition).with_timestamp(LATEST);
-        topics.entry(topic).or_default().push(asked);
-    }
-    let topics = topics.into_iter().map(|(topic, partitions)| {
-        ListOffsetsTopic::default()
-            .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
-            .with_partitions(partitions)
-    });
-    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics.collect());
-    let response = connection.call_as("list ends of partitions", &request, LIST_OFFSETS, deadline).await?;
-    let found = response.topics.into_iter().flat_map(|topic| {
-        let name = topic.name.to_string();
-        let good = topic.partitions.into_iter().filter(|partition| partition.error_code == 0);
-        good.map(move |partition| ((name.clone(), partition.partition_index), partition.offset))
-    });
-    Ok(found.collect())
 }

@@ -7,7 +7,9 @@
 pub mod acls;
 pub mod cluster;
 pub mod groups;
+pub mod groups_describe;
 pub mod log_dirs;
+pub mod offsets;
 pub mod topics;
 mod topics_alter;
 mod topics_delete;
@@ -21,7 +23,9 @@ use crate::wire::{ApiError, Connection, Deadline, Endpoint, Login, TlsConfig, Wi
 pub use acls::{AclBinding, AclDrift};
 pub use cluster::ClusterState;
 pub use log_dirs::LogDir;
+pub use offsets::OffsetAt;
 pub use topics::{TopicDrift, TopicState};
+pub use topics_alter::Intent;
 pub use users::{ScramUpsert, ScramUser};
 
 /// How long to wait before asking again who the controller is.

@@ -187,8 +187,30 @@ impl Admin {
         topics: &[TopicPlan],
         deadline: Deadline,
     ) -> Result<Vec<Outcome<TopicName>>, AdminError> {
+        self.send_topics(topics, false, deadline).await
+    }
+
+    /// Asks the controller whether it would create topics; creates nothing (KIP-4).
+    ///
+    /// # Errors
+    /// [`AdminError`] when the request as a whole failed.
+    pub async fn check_new_topics(
+        &mut self,
+        topics: &[TopicPlan],
+        deadline: Deadline,
+    ) -> Result<Vec<Outcome<TopicName>>, AdminError> {
+        self.send_topics(topics, true, deadline).await
+    }
+
+    async fn send_topics(
+        &mut self,
+        topics: &[TopicPlan],
+        only_check: bool,
+        deadline: Deadline,
+    ) -> Result<Vec<Outcome<TopicName>>, AdminError> {
         let request = CreateTopicsRequest::default()
             .with_topics(topics.iter().map(creatable).collect())
+            .with_validate_only(only_check)
             .with_timeout_ms(deadline.remaining().as_millis().try_into().unwrap_or(i32::MAX));
         let moved = |answer: &CreateTopicsResponse| {
             answer.topics.iter().any(|topic| topic.error_code == ResponseError::NotController.code())

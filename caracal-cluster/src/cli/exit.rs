@@ -50,6 +50,10 @@ Exit codes:
    13  a TLS handshake or certificate was refused
   130  interrupted";
 
+/// Kafka's codes for requests that say something impossible: topic, partitions, replication factor, settings,
+/// the request itself, the cluster's policy.
+const INVALID: [i16; 6] = [17, 37, 38, 40, 42, 44];
+
 /// The code of a failed command.
 pub fn of(error: &CommandError) -> u8 {
     match error {
@@ -78,6 +82,8 @@ pub fn of_operation(error: &OpsError) -> u8 {
         | OpsError::Refused { .. }
         | OpsError::File { .. }
         | OpsError::Unusable { .. } => USAGE,
+        // What the brokers call wrong about a request is the caller's to put right.
+        OpsError::Item(error) if INVALID.contains(&error.code) => USAGE,
         OpsError::Registry(_) | OpsError::Item(_) | OpsError::Items { .. } | OpsError::Awaited { .. } => {
             UNHEALTHY
         }

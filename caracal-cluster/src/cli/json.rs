@@ -15,6 +15,24 @@
 //! | `kill`, `pause`, `resume` | [`StrikeReport`](crate::ops::nodes::StrikeReport): `cluster`, `dry_run`, `nodes[] {node, outcome}` |
 //! | `health` | [`HealthReport`](crate::ops::health::HealthReport): `cluster`, `healthy`, `leader`, `controller`, `partitions {total, offline[], under_min_isr[], under_replicated[]}`, `checks[] {check, target, state, seen}`, `millis` |
 //! | `lag` | [`LagReport`](crate::ops::lag::LagReport): `cluster`, `groups[] {group, state, coordinator, lag, partitions[] {topic, partition, committed, end, lag}}`, `millis` |
+//! | `groups list` | [`GroupsReport`](crate::ops::groups::GroupsReport): `cluster`, `groups[] {group, state, kind, assignor, coordinator, members}`, `millis` |
+//! | `groups describe` | [`GroupsDetail`](crate::ops::groups::GroupsDetail): `cluster`, `groups[]` as in `groups list` with `lag`, `member[] {member, instance, client, host, partitions}`, `partitions[] {topic, partition, committed, end, lag, member}`, `millis` |
+//! | `groups reset` | [`ResetReport`](crate::ops::groups::ResetReport): `cluster`, `group`, `dry_run`, `partitions[] {topic, partition, from, to, moved_inside}`, `millis` |
+//! | `groups delete` | [`DeletedGroups`](crate::ops::groups::DeletedGroups): `cluster`, `dry_run`, `groups[] {group, offsets[] {topic, partition, committed}}`, `millis` |
+//! | `schemas list` | [`SubjectsReport`](crate::ops::schemas::SubjectsReport): `cluster`, `compatibility`, `subjects[] {subject, versions[], id, record, compatibility, own_level, planned}`, `millis` |
+//! | `schemas show` | [`ShownSchema`](crate::ops::schemas::ShownSchema): `cluster`, `subject`, `version`, `id`, `schema` |
+//! | `schemas register` | [`RegisterReport`](crate::ops::schemas::RegisterReport): `cluster`, `subject`, `dry_run`, `outcome`, `id`, `version`, `millis` |
+//! | `schemas check` | [`CheckReport`](crate::ops::schemas::CheckReport): `ok`, `schemas[] {file, against, subject, mode, state, findings[] {rule, path, direction, text}}`, `millis` |
+//! | `schemas compatibility get`, `schemas compatibility set` | [`LevelReport`](crate::ops::schemas::LevelReport): `cluster`, `subject`, `before`, `level`, `own_level`, `dry_run` |
+//! | `topics list` | [`TopicsReport`](crate::ops::topics::TopicsReport): `cluster`, `topics[] {topic, owner, partitions, replication_factor, min_in_sync, cleanup_policy, retention_ms, under_replicated, under_min_isr, offline}`, `millis` |
+//! | `topics describe` | [`DescribeReport`](crate::ops::topics::DescribeReport): `cluster`, `topics[]` as in `topics list` with `partition[] {partition, leader, replicas[], in_sync[], start, end}`, `records`, `config[] {key, value, set_on_topic}`, `millis` |
+//! | `topics create`, `topics alter` | [`ChangeReport`](crate::ops::topics::ChangeReport): `cluster`, `dry_run`, `topics[] {topic, outcome, changes[] {what, from, to}}`, `millis` |
+//! | `topics delete` | [`DeleteReport`](crate::ops::topics::DeleteReport): `cluster`, `dry_run`, `topics[] {topic, partitions, records, planned}`, `millis` |
+//! | `topics apply` | [`ApplyReport`](crate::ops::topics::ApplyReport): `cluster`, `dry_run`, `differs`, `topics[] {topic, standing, changes[] {what, from, to}, undeclared_settings[], why}`, `undeclared[]`, `millis` |
+//! | `topics backup` | one document a topic: `cluster`, `topic`, `folder`, `records`, `bytes`, `schemas`, `sha256`, `records_per_second`, `millis` |
+//! | `topics restore` | one document a topic: `cluster`, `topic`, `folder`, `records`, `schemas`, `renamed_schemas`, `verified`, `sha256`, `records_per_second`, `millis`; with `--dry-run` `cluster`, `dry_run`, `topic`, `folder`, `records`, `made` |
+//! | `produce` | `cluster`, `topic`, `records`, `dry_run`, `subject`, `millis` |
+//! | `consume` | one record a line, without `format` and `command`, so that `produce --format json` reads it: `topic`, `partition`, `offset`, `timestamp`, `key`, `key_encoding`, `value`, `value_encoding`, `schema_id`, `headers[] {name, value, encoding?}` |
 //! | `users list` | [`UsersReport`](crate::ops::facts::UsersReport): `cluster`, `users[] {user, role, super_user, credentials[] {mechanism, iterations}}`, `millis` |
 //! | `api-versions` | [`ApisReport`](crate::ops::facts::ApisReport): `cluster`, `brokers[] {node, id, apis[] {key, min, max}, error}`, `millis` |
 //! | `certs check` | [`CertificatesReport`](crate::ops::facts::CertificatesReport): `cluster`, `certificates[] {id, days_left, subject, issuer, serial_hex, not_before, not_after, sans[], is_ca, usages[], fingerprint_sha256}` |

@@ -8,6 +8,7 @@ use crate::lifecycle::StepError;
 use crate::lifecycle::access::AccessError;
 use crate::lifecycle::cluster::ClusterError;
 use crate::registry::RegistryError;
+use crate::wait::WaitError;
 use crate::wire::{ApiError, WireError};
 use crate::zookeeper::ZkError;
 
@@ -102,6 +103,19 @@ impl OpsError {
         known: impl IntoIterator<Item = &'a str>,
     ) -> Self {
         Self::NoSuch { kind, name: name.to_owned(), hint: nearest::hint(name, known) }
+    }
+
+    /// A wait that failed, with what to say when it was in vain.
+    pub(crate) fn waited(error: WaitError<Self>, explanation: &str) -> Self {
+        match error {
+            WaitError::Failed(error) => error,
+            WaitError::TimedOut { what, elapsed, last } => Self::Awaited {
+                awaited: what,
+                waited_seconds: elapsed.as_secs(),
+                last,
+                explanation: explanation.to_owned(),
+            },
+        }
     }
 
     /// A refusal.

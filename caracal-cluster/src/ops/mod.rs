@@ -18,17 +18,22 @@
 
 mod error;
 pub mod facts;
+pub mod groups;
 pub mod health;
 pub mod lag;
 pub mod logs;
 pub mod nearest;
 pub mod nodes;
 pub mod restart;
+pub mod schemas;
+pub mod topics;
+pub mod transfer;
 
 use std::time::Duration;
 
 pub use self::error::OpsError;
 use crate::admin::Admin;
+use crate::dir::DirLock;
 use crate::lifecycle::access::Access;
 use crate::lifecycle::cluster::Cluster;
 use crate::lifecycle::commands::Selection;
@@ -105,6 +110,20 @@ pub(crate) fn chosen<'a>(cluster: &'a Cluster, names: &[String]) -> Result<Vec<&
 
 fn short_of<'n>(name: &'n str, prefix: &str) -> &'n str {
     name.strip_prefix(prefix).unwrap_or(name)
+}
+
+/// A cluster that was made before, held by its lock unless nothing is to be changed.
+pub(crate) fn taken(
+    selection: &Selection,
+    only_look: bool,
+    command: &str,
+) -> Result<(Operated, Option<DirLock>), OpsError> {
+    if only_look {
+        return Ok((Operated::open(selection)?, None));
+    }
+    let name = Cluster::expect_made(&selection.root, selection.name.as_ref())?;
+    let (cluster, lock) = Cluster::for_change(&selection.root, Some(&name), None, command)?;
+    Ok((Operated::of(cluster), Some(lock)))
 }
 
 /// A deadline for one question.

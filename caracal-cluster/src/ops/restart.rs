@@ -265,15 +265,7 @@ async fn await_leave(world: &ClusterWorld, node: &NodePlan, patience: Duration) 
 }
 
 fn settled<T>(waited: Result<T, WaitError<OpsError>>, explanation: &str) -> Result<T, OpsError> {
-    waited.map_err(|error| match error {
-        WaitError::Failed(error) => error,
-        WaitError::TimedOut { what, elapsed, last } => OpsError::Awaited {
-            awaited: what,
-            waited_seconds: elapsed.as_secs(),
-            last,
-            explanation: explanation.to_owned(),
-        },
-    })
+    waited.map_err(|error| OpsError::waited(error, explanation))
 }
 
 /// Why the ensemble cannot do without a node, if it cannot.

@@ -107,24 +107,50 @@ pub(super) struct ClientRun {
     pub(super) notice: Option<Notice>,
 }
 
+/// A program of the client library's package.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientProgram {
+    /// Its name.
+    pub(crate) binary: &'static str,
+    /// The environment variable that names a ready-made one.
+    pub(crate) variable: &'static str,
+}
+
+/// Why there is no program to run.
+#[derive(Debug)]
+pub(crate) enum Missing {
+    /// It could not be built.
+    Failed(String),
+    /// There is nothing to build it from, and nobody named one.
+    Nowhere(String),
+}
+
+impl ClientProgram {
+    /// Finds it, or builds it in the workspace that runs us.
+    pub(crate) async fn find_or_build(self, notice: Option<&Notice>) -> Result<PathBuf, Missing> {
+        match Surroundings::of_this_process(self.variable).find() {
+            Found::Program(path) => Ok(path),
+            Found::Workspace { cargo, manifest } => {
+                build(self.binary, &cargo, &manifest, notice).await.map_err(Missing::Failed)
+            }
+            Found::Nothing => Err(Missing::Nowhere(format!(
+                "this is not run by cargo inside the workspace, and {} does not name a {}",
+                self.variable, self.binary
+            ))),
+        }
+    }
+}
+
 /// Finds or builds the probe and runs it.
 pub(super) async fn round_trips(run: &ClientRun) -> RoundTrips {
     let (Some(producer), Some(consumer)) = (&run.producer, &run.consumer) else {
         return RoundTrips::NotRun { why: "the plan has no producer or no consumer".to_owned() };
     };
-    let environment = Surroundings::of_this_process();
-    let probe = match environment.find() {
-        Found::Program(path) => path,
-        Found::Workspace { cargo, manifest } => match build(&cargo, &manifest, run).await {
-            Ok(path) => path,
-            Err(why) => return RoundTrips::Failed { why },
-        },
-        Found::Nothing => {
-            let why = format!(
-                "this is not run by cargo inside the workspace, and {PROBE_VARIABLE} does not name a {BINARY}"
-            );
-            return RoundTrips::NotRun { why };
-        }
+    let program = ClientProgram { binary: BINARY, variable: PROBE_VARIABLE };
+    let probe = match program.find_or_build(run.notice.as_ref()).await {
+        Ok(path) => path,
+        Err(Missing::Failed(why)) => return RoundTrips::Failed { why },
+        Err(Missing::Nowhere(why)) => return RoundTrips::NotRun { why },
     };
     match run_probe(&probe, producer, consumer, run).await {
         Ok(report) => RoundTrips::Ran(report),
@@ -147,9 +173,9 @@ enum Found {
 }
 
 impl Surroundings {
-    fn of_this_process() -> Self {
+    fn of_this_process(variable: &str) -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        Self { probe: set(PROBE_VARIABLE), cargo: set("CARGO"), manifest_dir: set("CARGO_MANIFEST_DIR") }
+        Self { probe: set(variable), cargo: set("CARGO"), manifest_dir: set("CARGO_MANIFEST_DIR") }
     }
 
     /// `cargo run`, and so `cargo xtask`, tells where the package lies; the workspace is above it.
@@ -167,7 +193,12 @@ impl Surroundings {
     }
 }
 
-async fn build(cargo: &Path, manifest: &Path, run: &ClientRun) -> Result<PathBuf, String> {
+async fn build(
+    binary: &str,
+    cargo: &Path,
+    manifest: &Path,
+    notice: Option<&Notice>,
+) -> Result<PathBuf, String> {
     let mut command = Command::new(cargo);
     command
         .args([
@@ -177,7 +208,7 @@ async fn build(cargo: &Path, manifest: &Path, run: &ClientRun) -> Result<PathBuf
             "--package",
             PACKAGE,
             "--bin",
-            BINARY,
+            binary,
             "--message-format",
             "json-render-diagnostics",
         ])
@@ -199,7 +230,7 @@ async fn build(cargo: &Path, manifest: &Path, run: &ClientRun) -> Result<PathBuf
     let finished = match tokio::time::timeout(QUICK, &mut building).await {
         Ok(finished) => finished,
         Err(_) => {
-            if let Some(notice) = &run.notice {
+            if let Some(notice) = notice {
                 notice("compiling the client library, about 3 minutes the first time");
             }
             building.await
@@ -209,15 +240,15 @@ async fn build(cargo: &Path, manifest: &Path, run: &ClientRun) -> Result<PathBuf
     if !finished.status.success() {
         return Err(format!("`cargo build --package {PACKAGE}` failed: {}", tail(&finished.errors)));
     }
-    executable(&finished.output)
-        .ok_or_else(|| format!("`cargo build --package {PACKAGE}` did not say where it put {BINARY}"))
+    executable(&finished.output, binary)
+        .ok_or_else(|| format!("`cargo build --package {PACKAGE}` did not say where it put {binary}"))
 }
 
 /// Where cargo says that it put the program: one JSON message a line.
-fn executable(messages: &str) -> Option<PathBuf> {
+fn executable(messages: &str, binary: &str) -> Option<PathBuf> {
     messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(
         |message| {
-            let ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == BINARY;
+            let ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == binary;
             ours.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
         },
     )
@@ -344,8 +375,8 @@ mod tests {
             "\n",
             r#"{"reason":"build-finished","success":true}"#,
         );
-        assert_eq!(executable(messages), Some(PathBuf::from("/t/p")));
-        assert_eq!(executable("not JSON"), None);
+        assert_eq!(executable(messages, BINARY), Some(PathBuf::from("/t/p")));
+        assert_eq!(executable("not JSON", BINARY), None);
     }
 
     fn trips(events: &[EventType]) -> String {

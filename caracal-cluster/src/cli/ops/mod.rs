@@ -4,10 +4,14 @@
 //! [`crate::ops`].
 
 mod facts;
+mod groups;
 mod health;
 mod lag;
 mod nodes;
+mod schemas;
 mod shown;
+mod topics;
+mod transfer;
 mod words;
 
 use std::process::ExitCode;
@@ -16,9 +20,19 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 pub use self::facts::{CertsArgs, CertsCommand, FactArgs, UsersCommand};
+pub use self::groups::{DeleteGroupsArgs, DescribeGroupsArgs, GroupsCommand, ResetGroupArgs, ResetWhere};
 pub use self::health::HealthArgs;
 pub use self::lag::LagArgs;
 pub use self::nodes::{BlowArgs, LogsArgs, NodesCommand, RestartArgs, Tail};
+pub use self::schemas::{
+    CheckSchemasArgs, CompatibilityCommand, GetLevelArgs, RegisterSchemaArgs, SchemasCommand, SetLevelArgs,
+    ShowSchemaArgs,
+};
+pub use self::topics::{
+    AlterTopicArgs, ApplyTopicsArgs, CreateTopicArgs, DeleteTopicsArgs, DescribeTopicsArgs, ListTopicsArgs,
+    TopicsCommand,
+};
+pub use self::transfer::{BackupArgs, ConsumeArgs, ProduceArgs, RecordFormat, RestoreArgs};
 use super::args::{Reporting, Target};
 use super::output::{Output, Tone, wrap_indented};
 use super::{exit, json, summary};
@@ -61,6 +75,42 @@ pub enum OperateCommand {
     ///     cargo xtask api-versions
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     ApiVersions(FactArgs),
+    /// Write records, one a line
+    ///
+    /// Reads standard input or a file. A value is JSON and becomes Avro where the registry has a schema for the topic
+    /// (subject TOPIC-value), else it is written as it stands. A line of JSON (--format json) is an object with
+    /// key, value, headers, partition, timestamp, as `consume --json` prints it. Changes the topic: records are added
+    /// to it, acknowledged by every copy in sync. At a line that cannot be used it stops and says which; what stood
+    /// before it is written. The client library's program does it, and is built when it is not there yet.
+    ///
+    /// Examples:
+    ///     echo '{"note": 1}' | cargo xtask produce scratch --key k --header source=me
+    ///     cargo xtask produce caracal.metering.events events.jsonl --dry-run
+    ///     printf 'k|v\n' | cargo xtask produce scratch -K '|' --partition 2
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Produce(ProduceArgs),
+    /// Print records: what is there, or as they come
+    ///
+    /// Ends at what was there when it began, unless --follow is given. Values of a known schema are shown as JSON. With
+    /// --json each line is a record: {topic, partition, offset, timestamp, key, key_encoding, value, value_encoding,
+    /// schema_id, headers}. Joins no group, commits nothing and changes nothing. The client library's program does it,
+    /// and is built when it is not there yet.
+    ///
+    /// Examples:
+    ///     cargo xtask consume caracal.metering.events --from -10
+    ///     cargo xtask consume caracal.metering.events --from 10m --follow --json
+    ///     cargo xtask consume caracal.dlq --partition 0 --from 42 --count 1 --format raw > letter
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Consume(ConsumeArgs),
+    /// Look at consumer groups, put them elsewhere, delete them
+    #[command(subcommand, after_help = exit::HELP)]
+    Groups(GroupsCommand),
+    /// Look at schemas, register and check them
+    #[command(subcommand, after_help = exit::HELP)]
+    Schemas(SchemasCommand),
+    /// Look at topics, make, change and delete them
+    #[command(subcommand, after_help = exit::HELP)]
+    Topics(TopicsCommand),
     /// Look at users
     #[command(subcommand, after_help = exit::HELP)]
     Users(UsersCommand),
@@ -143,6 +193,19 @@ impl Call {
         }
     }
 
+    /// Asks for a word before something is lost; without a terminal it is refused with the command that does it.
+    fn confirm(&self, question: &str, word: &str, called: &str, again: &str) -> Result<(), Failure> {
+        if !self.output.can_ask() {
+            let message =
+                format!("{question} There is no terminal to ask at: add --yes\n  {}", self.command(again));
+            return Err(Failure::Said { message, code: exit::USAGE });
+        }
+        if self.output.ask(&format!("{question}\nType {called} (`{word}`) to go on: ")) == word {
+            return Ok(());
+        }
+        Err(Failure::Said { message: "that was not it; nothing was changed".to_owned(), code: exit::USAGE })
+    }
+
     /// Says something that is no part of a document.
     fn say(&self, text: &str) {
         if !self.output.json {
@@ -188,6 +251,11 @@ pub(super) async fn operate(command: OperateCommand) -> ExitCode {
         OperateCommand::Health(args) => health::run(&args).await,
         OperateCommand::Lag(args) => lag::run(&args).await,
         OperateCommand::ApiVersions(args) => facts::api_versions(&args).await,
+        OperateCommand::Produce(args) => transfer::produce(args).await,
+        OperateCommand::Consume(args) => transfer::consume(args).await,
+        OperateCommand::Groups(command) => groups::run(command).await,
+        OperateCommand::Schemas(command) => schemas::run(command).await,
+        OperateCommand::Topics(command) => topics::run(command).await,
         OperateCommand::Users(command) => facts::users(&command).await,
         OperateCommand::Certs(command) => facts::certs(&command).await,
     }

@@ -60,6 +60,13 @@ impl AclDrift {
         }
     }
 
+    /// The same without rules that somebody is known to have added, as [`AclBinding`] writes them.
+    #[must_use]
+    pub fn without(mut self, own: &[String]) -> Self {
+        self.unplanned.retain(|binding| !own.contains(&binding.to_string()));
+        self
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.unplanned.is_empty()
@@ -109,6 +116,24 @@ impl Admin {
         let results = rules.iter().zip(response.results).map(|(rule, result)| {
             let message = result.error_message.as_ref().map(|text| text.as_str());
             outcome(rule.clone(), result.error_code, message, AclBinding::from(rule).to_string())
+        });
+        Ok(results.collect())
+    }
+
+    /// Creates rules of any kind, denials and hosts included; one that is there already counts as created.
+    ///
+    /// # Errors
+    /// [`AdminError`] when the request as a whole failed.
+    pub async fn create_bindings(
+        &mut self,
+        bindings: &[AclBinding],
+        deadline: Deadline,
+    ) -> Result<Vec<Outcome<AclBinding>>, AdminError> {
+        let request = CreateAclsRequest::default().with_creations(bindings.iter().map(creation).collect());
+        let response = self.call("create access rules", &request, |_| false, deadline).await?;
+        let results = bindings.iter().zip(response.results).map(|(binding, result)| {
+            let message = result.error_message.as_ref().map(|text| text.as_str());
+            outcome(binding.clone(), result.error_code, message, binding.to_string())
         });
         Ok(results.collect())
     }
@@ -188,7 +213,8 @@ impl fmt::Display for AclBinding {
 const RESOURCES: [ResourceKind; 4] =
     [ResourceKind::Cluster, ResourceKind::Topic, ResourceKind::Group, ResourceKind::TransactionalId];
 const PATTERNS: [PatternKind; 2] = [PatternKind::Literal, PatternKind::Prefixed];
-const OPERATIONS: [Operation; 9] = [
+const OPERATIONS: [Operation; 10] = [
+    Operation::All,
     Operation::Read,
     Operation::Write,
     Operation::Create,
@@ -249,6 +275,7 @@ fn pattern_code(kind: PatternKind) -> i8 {
 /// `org.apache.kafka.common.acl.AclOperation`.
 fn operation_code(operation: Operation) -> i8 {
     match operation {
+        Operation::All => 2,
         Operation::Read => 3,
         Operation::Write => 4,
         Operation::Create => 5,

@@ -97,14 +97,7 @@ pub(super) async fn certs(command: &CertsCommand) -> ExitCode {
 }
 
 fn role(role: Option<Role>) -> &'static str {
-    match role {
-        Some(Role::Admin) => "admin",
-        Some(Role::InterBroker) => "inter-broker",
-        Some(Role::Producer) => "producer",
-        Some(Role::Consumer) => "consumer",
-        Some(Role::Registry) => "registry",
-        None => "- (not in the plan)",
-    }
+    role.map_or("- (not in the plan)", Role::label)
 }
 
 fn users_text(report: &UsersReport, output: Output) -> String {

@@ -14,8 +14,12 @@ use crate::wire::{ApiError, Deadline};
 
 /// `ANY` of `ResourceType`, `PatternType`, `AclOperation` and `AclPermissionType`.
 const ANY: i8 = 1;
-const ALLOW: i8 = 3;
-const ANY_HOST: &str = "*";
+/// `DENY` of `AclPermissionType`.
+pub(crate) const DENY: i8 = 2;
+/// `ALLOW` of `AclPermissionType`.
+pub(crate) const ALLOW: i8 = 3;
+/// Every host.
+pub(crate) const ANY_HOST: &str = "*";
 
 /// A rule as the cluster holds it, whether or not the plan could say it (`AclBinding` in Kafka).
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -194,7 +198,7 @@ impl AclBinding {
 impl fmt::Display for AclBinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let permission = match self.permission {
-            2 => "deny".to_owned(),
+            DENY => "deny".to_owned(),
             ALLOW => "allow".to_owned(),
             other => format!("permission {other}"),
         };
@@ -227,10 +231,10 @@ const OPERATIONS: [Operation; 10] = [
 ];
 
 // Kafka's names by Kafka's numbers, for what the plan cannot say too.
-const RESOURCE_NAMES: &[&str] =
+pub(crate) const RESOURCE_NAMES: &[&str] =
     &["Unknown", "Any", "Topic", "Group", "Cluster", "TransactionalId", "DelegationToken", "User"];
-const PATTERN_NAMES: &[&str] = &["unknown", "any", "match", "literal", "prefixed"];
-const OPERATION_NAMES: &[&str] = &[
+pub(crate) const PATTERN_NAMES: &[&str] = &["unknown", "any", "match", "literal", "prefixed"];
+pub(crate) const OPERATION_NAMES: &[&str] = &[
     "Unknown",
     "Any",
     "All",
@@ -249,13 +253,13 @@ const OPERATION_NAMES: &[&str] = &[
     "TwoPhaseCommit",
 ];
 
-fn named(names: &[&str], code: i8, what: &str) -> String {
+pub(crate) fn named(names: &[&str], code: i8, what: &str) -> String {
     let name = usize::try_from(code).ok().and_then(|index| names.get(index));
     name.map_or_else(|| format!("{what} {code}"), |name| (*name).to_owned())
 }
 
 /// `org.apache.kafka.common.resource.ResourceType`.
-fn resource_code(kind: ResourceKind) -> i8 {
+pub(crate) fn resource_code(kind: ResourceKind) -> i8 {
     match kind {
         ResourceKind::Topic => 2,
         ResourceKind::Group => 3,
@@ -265,7 +269,7 @@ fn resource_code(kind: ResourceKind) -> i8 {
 }
 
 /// `org.apache.kafka.common.resource.PatternType`.
-fn pattern_code(kind: PatternKind) -> i8 {
+pub(crate) fn pattern_code(kind: PatternKind) -> i8 {
     match kind {
         PatternKind::Literal => 3,
         PatternKind::Prefixed => 4,

@@ -15,7 +15,11 @@
 //! | `kill`, `pause`, `resume` | [`StrikeReport`](crate::ops::nodes::StrikeReport): `cluster`, `dry_run`, `nodes[] {node, outcome}` |
 //! | `health` | [`HealthReport`](crate::ops::health::HealthReport): `cluster`, `healthy`, `leader`, `controller`, `partitions {total, offline[], under_min_isr[], under_replicated[]}`, `checks[] {check, target, state, seen}`, `millis` |
 //! | `lag` | [`LagReport`](crate::ops::lag::LagReport): `cluster`, `groups[] {group, state, coordinator, lag, partitions[] {topic, partition, committed, end, lag}}`, `millis` |
-//! | `users list` | [`UsersReport`](crate::ops::facts::UsersReport): `cluster`, `users[] {user, role, super_user, credentials[] {mechanism, iterations}}`, `millis` |
+//! | `users list` | [`UsersReport`](crate::ops::facts::UsersReport): `cluster`, `users[] {user, origin, role, super_user, credentials[] {mechanism, iterations}}`, `millis` |
+//! | `users add` | [`AddReport`](crate::ops::users::AddReport): `cluster`, `dry_run`, `user`, `role`, `rules[]`, `client_files`, `password_file`, `log_ins[] {user, node, listener, outcome, why}`, `millis` |
+//! | `users remove` | [`RemoveReport`](crate::ops::users::RemoveReport): `cluster`, `dry_run`, `user`, `credentials[]`, `rules[]`, `files[]`, `millis` |
+//! | `users set-password` | [`PasswordReport`](crate::ops::users::PasswordReport): `cluster`, `dry_run`, `user`, `client_files`, `password_file`, `restarted[]`, `log_ins[]`, `old_refused`, `millis` |
+//! | `users verify` | [`LogInReport`](crate::ops::users::LogInReport): `cluster`, `ok`, `log_ins[] {user, node, listener, outcome, why}`, `millis` |
 //! | `api-versions` | [`ApisReport`](crate::ops::facts::ApisReport): `cluster`, `brokers[] {node, id, apis[] {key, min, max}, error}`, `millis` |
 //! | `certs check` | [`CertificatesReport`](crate::ops::facts::CertificatesReport): `cluster`, `certificates[] {id, days_left, subject, issuer, serial_hex, not_before, not_after, sans[], is_ca, usages[], fingerprint_sha256}` |
 //! | `logs` | one document a line: [`Entry`](crate::ops::logs::Entry): `node`, `time`, `level`, `logger`, `message` |

@@ -143,7 +143,11 @@ mod tests {
         assert_eq!(Some(renewed.serial_hex), serial(&after, id));
         assert_eq!(serial(&before, "data-ca"), serial(&after, "data-ca"), "the authority stays");
         credentials.ensure_certificate(id).unwrap();
-        assert_eq!(serial(&credentials.certificates().unwrap(), id), serial(&after, id), "one that fits stays");
+        assert_eq!(
+            serial(&credentials.certificates().unwrap(), id),
+            serial(&after, id),
+            "one that fits stays"
+        );
         assert!(credentials.observe().unwrap().is_clean(), "{:?}", credentials.observe().unwrap());
     }
 

@@ -9,9 +9,7 @@ use crate::dir::{ClusterDir, ClusterRecord, DirError, DirLock, STATE_FORMAT, Sta
 use crate::distribution::{Artifact, Cache, InstallError};
 use crate::names::ClusterName;
 use crate::plan::check::Severity;
-use crate::plan::{
-    self, ADDITIONS_FORMAT, Additions, ClusterPlan, NodePlan, PlanError, PlanInputs, PortKey,
-};
+use crate::plan::{self, ADDITIONS_FORMAT, Additions, ClusterPlan, NodePlan, PlanError, PlanInputs, PortKey};
 use crate::ports::{self, LeaseError, LeaseOwner};
 use crate::runtime::{NativeRuntime, Runtime};
 use crate::spec::{ClusterSpec, DEFAULT_CLUSTER, PortMode, SpecError};

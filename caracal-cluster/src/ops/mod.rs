@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+pub mod acls;
 mod error;
 pub mod facts;
 pub mod health;
@@ -24,6 +25,7 @@ pub mod logs;
 pub mod nearest;
 pub mod nodes;
 pub mod restart;
+pub mod users;
 
 use std::time::Duration;
 

@@ -58,7 +58,8 @@ pub(crate) fn twin(name: &str) -> Option<String> {
 
 /// Every rule, in the order of users and topics.
 pub(super) fn acls(spec: &ClusterSpec, additions: &Additions) -> Vec<AclRule> {
-    let described = spec.users.iter().flat_map(|user| role_rules(spec, &user.name, user.role, &Scope::default()));
+    let described =
+        spec.users.iter().flat_map(|user| role_rules(spec, &user.name, user.role, &Scope::default()));
     let added = additions.users_beside(spec).flat_map(|user| added_rules(spec, user));
     let mut rules: Vec<AclRule> = described.chain(added).collect();
     rules.sort();
@@ -81,7 +82,8 @@ fn role_rules(spec: &ClusterSpec, user: &UserName, role: Role, scope: &Scope) ->
         // Super users need no rule; what is custom is said rule by rule.
         Role::Admin | Role::InterBroker | Role::Custom => Vec::new(),
         Role::Producer => {
-            let ids = or_default(&scope.transactional_ids, || vec![NamePattern::prefixed(APPLICATION_PREFIX)]);
+            let ids =
+                or_default(&scope.transactional_ids, || vec![NamePattern::prefixed(APPLICATION_PREFIX)]);
             producer(spec, user, scope, &ids)
         }
         Role::TransactionalProducer => transactional_producer(spec, user, scope),
@@ -102,8 +104,12 @@ fn producer(spec: &ClusterSpec, user: &UserName, scope: &Scope, ids: &[NamePatte
         let topics = spec.topics.iter().map(|topic| topic.name.as_str());
         topics.filter(|name| *name != TOPIC_DEAD_LETTERS).map(NamePattern::literal).collect()
     };
-    let mut rules =
-        each(user, ResourceKind::Topic, &or_default(&scope.topics, events), &[Operation::Write, Operation::Describe]);
+    let mut rules = each(
+        user,
+        ResourceKind::Topic,
+        &or_default(&scope.topics, events),
+        &[Operation::Write, Operation::Describe],
+    );
     rules.push(literal(user, ResourceKind::Cluster, CLUSTER, Operation::IdempotentWrite));
     rules.extend(each(user, ResourceKind::TransactionalId, ids, &[Operation::Write, Operation::Describe]));
     rules
@@ -221,7 +227,10 @@ mod tests {
             ..Scope::default()
         };
         let narrow = rules(Role::ConsumerGroup, &scope);
-        assert_eq!(narrow, ["Read Topic:orders.*", "Describe Topic:orders.*", "Read Group:g", "Describe Group:g"]);
+        assert_eq!(
+            narrow,
+            ["Read Topic:orders.*", "Describe Topic:orders.*", "Read Group:g", "Describe Group:g"]
+        );
     }
 
     #[test]
@@ -235,10 +244,7 @@ mod tests {
     #[test]
     fn an_added_admin_has_rules_because_super_users_cannot_change() {
         let all = rules(Role::Admin, &Scope::default());
-        assert_eq!(
-            all,
-            ["All Cluster:kafka-cluster", "All Topic:*", "All Group:*", "All TransactionalId:*"]
-        );
+        assert_eq!(all, ["All Cluster:kafka-cluster", "All Topic:*", "All Group:*", "All TransactionalId:*"]);
         let looking = rules(Role::ReadOnlyAdmin, &Scope::default());
         assert!(looking.iter().all(|rule| rule.starts_with("Describe")), "{looking:?}");
         assert!(looking.contains(&"DescribeConfigs Topic:*".to_owned()));

@@ -1,4 +1,4 @@
-//! `users list`, `api-versions`, `certs check`.
+//! `api-versions`, `certs check`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,25 +7,9 @@ use clap::{Args, Subcommand};
 
 use super::super::exit;
 use super::super::output::{Output, Tone};
-use super::shown::{Grid, count, seconds};
+use super::shown::{Grid, seconds};
 use super::{Call, Common, ended, words};
-use crate::ops::facts::{self, ApisReport, CertificatesReport, UsersReport};
-use crate::plan::Role;
-
-/// What can be done with users.
-#[derive(Clone, Debug, Subcommand)]
-#[non_exhaustive]
-pub enum UsersCommand {
-    /// Show every SCRAM user: role, mechanism, iterations
-    ///
-    /// Lists the users that the cluster knows beside those of the plan; one that only the plan knows has no
-    /// credential, one that only the cluster knows no role. Changes nothing and shows no secret.
-    ///
-    /// Example:
-    ///     cargo xtask users list
-    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
-    List(FactArgs),
-}
+use crate::ops::facts::{self, ApisReport, CertificatesReport};
 
 /// What can be done with certificates.
 #[derive(Clone, Debug, Subcommand)]
@@ -63,16 +47,6 @@ pub struct CertsArgs {
     pub common: Common,
 }
 
-pub(super) async fn users(command: &UsersCommand) -> ExitCode {
-    let UsersCommand::List(args) = command;
-    let call = Call::new("users list", &args.common);
-    let listed = async {
-        let report = facts::users(&call.operated()?).await?;
-        call.report(&report, || users_text(&report, call.output))
-    };
-    ended(&call, listed).await
-}
-
 pub(super) async fn api_versions(args: &FactArgs) -> ExitCode {
     let call = Call::new("api-versions", &args.common);
     let listed = async {
@@ -94,35 +68,6 @@ pub(super) async fn certs(command: &CertsCommand) -> ExitCode {
         Ok(if report.ending_within(days).next().is_some() { exit::UNHEALTHY } else { exit::OK })
     };
     ended(&call, checked).await
-}
-
-fn role(role: Option<Role>) -> &'static str {
-    role.map_or("- (not in the plan)", Role::label)
-}
-
-fn users_text(report: &UsersReport, output: Output) -> String {
-    let rows = report.users.iter().map(|user| {
-        let credentials: Vec<String> = user
-            .credentials
-            .iter()
-            .map(|credential| format!("{} ({})", credential.mechanism, credential.iterations))
-            .collect();
-        let credentials = if credentials.is_empty() {
-            "none: `cluster up` writes it".to_owned()
-        } else {
-            credentials.join(", ")
-        };
-        let name = user.user.clone();
-        vec![
-            name,
-            role(user.role).to_owned(),
-            if user.super_user { "yes" } else { "" }.to_owned(),
-            credentials,
-        ]
-    });
-    let head = &["USER", "ROLE", "SUPER", "CREDENTIAL (ITERATIONS)"];
-    let table = Grid { head, rows: rows.collect(), numbers: &[], spare: &[2] }.text(output);
-    format!("{table}\n\n{} ({})", count(report.users.len(), "user"), seconds(report.millis))
 }
 
 fn apis_text(report: &ApisReport, output: Output) -> String {

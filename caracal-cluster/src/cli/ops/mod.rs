@@ -8,6 +8,7 @@ mod health;
 mod lag;
 mod nodes;
 mod shown;
+mod users;
 mod words;
 
 use std::process::ExitCode;
@@ -15,10 +16,13 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-pub use self::facts::{CertsArgs, CertsCommand, FactArgs, UsersCommand};
+pub use self::facts::{CertsArgs, CertsCommand, FactArgs};
 pub use self::health::HealthArgs;
 pub use self::lag::LagArgs;
 pub use self::nodes::{BlowArgs, LogsArgs, NodesCommand, RestartArgs, Tail};
+pub use self::users::{
+    AddArgs, PasswordArgs, RemoveArgs, RoleChoice, SecretArgs, UsersCommand, VerifyUsersArgs,
+};
 use super::args::{Reporting, Target};
 use super::output::{Output, Tone, wrap_indented};
 use super::{exit, json, summary};
@@ -61,7 +65,7 @@ pub enum OperateCommand {
     ///     cargo xtask api-versions
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     ApiVersions(FactArgs),
-    /// Look at users
+    /// Look at users, add, remove and prove them
     #[command(subcommand, after_help = exit::HELP)]
     Users(UsersCommand),
     /// Look at certificates
@@ -188,7 +192,7 @@ pub(super) async fn operate(command: OperateCommand) -> ExitCode {
         OperateCommand::Health(args) => health::run(&args).await,
         OperateCommand::Lag(args) => lag::run(&args).await,
         OperateCommand::ApiVersions(args) => facts::api_versions(&args).await,
-        OperateCommand::Users(command) => facts::users(&command).await,
+        OperateCommand::Users(command) => users::run(command).await,
         OperateCommand::Certs(command) => facts::certs(&command).await,
     }
 }

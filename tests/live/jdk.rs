@@ -279,6 +279,7 @@ fn spelled(rule: &AclRule) -> String {
         PatternKind::Prefixed => "PREFIXED",
     };
     let operation = match rule.operation {
+        Operation::All => "ALL",
         Operation::Read => "READ",
         Operation::Write => "WRITE",
         Operation::Create => "CREATE",

@@ -28,6 +28,7 @@ mod sidebyside;
 mod tools;
 mod trouble;
 mod trouble_machine;
+mod users;
 mod verify;
 
 use std::process::ExitCode;
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 13] = [
+    let groups: [&[Test]; 14] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         // Spoil the shared cluster, and leave it mended.
         verify::TESTS,
         operate::TESTS,
+        users::TESTS,
         trouble::TESTS,
         restarts::TESTS,
         // Clusters of their own, each taken down before the next one.

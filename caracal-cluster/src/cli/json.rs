@@ -20,6 +20,9 @@
 //! | `users remove` | [`RemoveReport`](crate::ops::users::RemoveReport): `cluster`, `dry_run`, `user`, `credentials[]`, `rules[]`, `files[]`, `millis` |
 //! | `users set-password` | [`PasswordReport`](crate::ops::users::PasswordReport): `cluster`, `dry_run`, `user`, `client_files`, `password_file`, `restarted[]`, `log_ins[]`, `old_refused`, `millis` |
 //! | `users verify` | [`LogInReport`](crate::ops::users::LogInReport): `cluster`, `ok`, `log_ins[] {user, node, listener, outcome, why}`, `millis` |
+//! | `acls list` | [`RulesReport`](crate::ops::acls::RulesReport): `cluster`, `super_users[]`, `rules[] {permission, principal, operation, resource, host, origin}` |
+//! | `acls add`, `acls remove` | [`ChangeReport`](crate::ops::acls::ChangeReport): `cluster`, `dry_run`, `rules[]`, `unchanged[]`, `notes[]`, `millis` |
+//! | `acls explain` | [`ExplainReport`](crate::ops::acls::ExplainReport): `cluster`, `answers[] {principal, host, operation, resource, allowed, reason, rule, because, commands[], denials {count, last, nodes[], requests[]}}`, `millis` |
 //! | `api-versions` | [`ApisReport`](crate::ops::facts::ApisReport): `cluster`, `brokers[] {node, id, apis[] {key, min, max}, error}`, `millis` |
 //! | `certs check` | [`CertificatesReport`](crate::ops::facts::CertificatesReport): `cluster`, `certificates[] {id, days_left, subject, issuer, serial_hex, not_before, not_after, sans[], is_ca, usages[], fingerprint_sha256}` |
 //! | `logs` | one document a line: [`Entry`](crate::ops::logs::Entry): `node`, `time`, `level`, `logger`, `message` |

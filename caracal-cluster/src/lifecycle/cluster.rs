@@ -270,13 +270,20 @@ impl Cluster {
         Ok(())
     }
 
-    /// Replaces what was added to it; counts from the next time that it is resolved.
+    /// Replaces what was added to it, and gives the cluster as it is from then on. Where the plan before was carried
+    /// out, the new one counts as that too: whoever adds something carries it out.
     ///
     /// # Errors
-    /// [`ClusterError::Dir`].
-    pub fn remember_additions(&self, additions: &Additions) -> Result<(), ClusterError> {
+    /// [`ClusterError`].
+    pub fn with_additions(&self, additions: &Additions) -> Result<Self, ClusterError> {
+        let carried_out = self.last_plan().as_ref() == Some(&self.plan);
         self.dir.write_json(&self.dir.additions(), additions)?;
-        Ok(())
+        let (record, existed) = record_of(&self.spec, &self.dir)?;
+        let after = Self::resolve(self.spec.clone(), self.dir.clone(), record, existed, Ports::Look)?;
+        if carried_out {
+            after.dir.write_json(&after.dir.plan(), &after.plan)?;
+        }
+        Ok(after)
     }
 
     /// Every node in the order of stopping: who depends on others goes first.

@@ -97,12 +97,14 @@ impl NamePattern {
     /// # Errors
     /// When it is empty, or has a star elsewhere than at its end.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(Self::literal("*"));
+        }
         let pattern = match text.strip_suffix('*') {
-            _ if text == "*" => Self::literal("*"),
             Some(prefix) => Self::prefixed(prefix),
             None => Self::literal(text),
         };
-        if pattern.name.is_empty() || (pattern.name.contains('*') && pattern.name != "*") {
+        if pattern.name.is_empty() || pattern.name.contains('*') {
             return Err(format!("`{text}` is no name: write NAME, PREFIX* or *"));
         }
         if pattern.name.chars().any(|c| c.is_control() || c.is_whitespace()) {

@@ -3,6 +3,7 @@
 //! One file a group: what can be typed, what is called, how its report reads. What a command does is in
 //! [`crate::ops`].
 
+mod acls;
 mod facts;
 mod health;
 mod lag;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+pub use self::acls::{AclsCommand, AddRuleArgs, ExplainArgs, ListRulesArgs, RemoveRuleArgs};
 pub use self::facts::{CertsArgs, CertsCommand, FactArgs};
 pub use self::health::HealthArgs;
 pub use self::lag::LagArgs;
@@ -68,6 +70,9 @@ pub enum OperateCommand {
     /// Look at users, add, remove and prove them
     #[command(subcommand, after_help = exit::HELP)]
     Users(UsersCommand),
+    /// Look at access rules, change and explain them
+    #[command(subcommand, after_help = exit::HELP)]
+    Acls(AclsCommand),
     /// Look at certificates
     #[command(subcommand, after_help = exit::HELP)]
     Certs(CertsCommand),
@@ -193,6 +198,7 @@ pub(super) async fn operate(command: OperateCommand) -> ExitCode {
         OperateCommand::Lag(args) => lag::run(&args).await,
         OperateCommand::ApiVersions(args) => facts::api_versions(&args).await,
         OperateCommand::Users(command) => users::run(command).await,
+        OperateCommand::Acls(command) => acls::run(command).await,
         OperateCommand::Certs(command) => facts::certs(&command).await,
     }
 }

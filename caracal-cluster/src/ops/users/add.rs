@@ -108,8 +108,7 @@ pub async fn add(selection: &Selection, options: &AddOptions) -> Result<AddRepor
         additions.users.retain(|user| user.name != wanted.name);
         additions.users.push(wanted);
         additions.users.sort_by(|a, b| a.name.cmp(&b.name));
-        cluster.remember_additions(&additions)?;
-        let operated = Operated::open(selection)?;
+        let operated = Operated::of(cluster.with_additions(&additions)?);
         make_files(&operated, &options.user, &password, options.out.as_deref())?;
         put(&mut admin, operated.cluster(), &options.user, &password).await?;
         all_done("access rules that could not be made", admin.create_acls(&rules, soon()).await?)?;

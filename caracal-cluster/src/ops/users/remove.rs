@@ -91,7 +91,7 @@ fn forget(cluster: &Cluster, user: &str, rules: &[String]) -> Result<(), OpsErro
     additions.users.retain(|added| added.name.as_str() != user);
     additions.rules.retain(|rule| !rules.contains(rule));
     if additions != cluster.additions {
-        cluster.remember_additions(&additions)?;
+        cluster.with_additions(&additions)?;
     }
     Ok(())
 }

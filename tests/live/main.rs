@@ -11,6 +11,8 @@
 //! | `CARACAL_LIVE_SEED` | the seed of those moments; printed with each test, fixed unless set |
 //! | `CARACAL_LIVE_KEEP` | `1`: clusters of failed tests keep their files (never their processes) |
 
+mod acls;
+mod certs;
 mod client;
 mod clients;
 mod cluster;
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 14] = [
+    let groups: [&[Test]; 16] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -59,6 +61,8 @@ fn main() -> ExitCode {
         verify::TESTS,
         operate::TESTS,
         users::TESTS,
+        acls::TESTS,
+        certs::TESTS,
         trouble::TESTS,
         restarts::TESTS,
         // Clusters of their own, each taken down before the next one.

@@ -10,7 +10,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::{Admin, AdminError, Outcome, outcome};
 use crate::plan::{AclRule, Operation, PatternKind, ResourceKind};
-use crate::wire::{ApiError, Deadline};
+use crate::wire::{ApiError, Connection, Deadline, WireError};
 
 /// `ANY` of `ResourceType`, `PatternType`, `AclOperation` and `AclPermissionType`.
 const ANY: i8 = 1;
@@ -83,26 +83,8 @@ impl Admin {
     /// # Errors
     /// [`AdminError`].
     pub async fn acls(&mut self, deadline: Deadline) -> Result<Vec<AclBinding>, AdminError> {
-        const DOING: &str = "list access rules";
-        let response = self.call(DOING, &every_rule(), |_| false, deadline).await?;
-        let message = response.error_message.as_ref().map(|text| text.as_str());
-        if let Err(error) = ApiError::check(response.error_code, message, "access rules") {
-            return Err(self.controller(deadline).await?.error(DOING, error.into()).into());
-        }
-        let mut bindings = Vec::new();
-        for resource in response.resources {
-            bindings.extend(resource.acls.iter().map(|acl| AclBinding {
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name.to_string(),
-                pattern_type: resource.pattern_type,
-                principal: acl.principal.to_string(),
-                host: acl.host.to_string(),
-                operation: acl.operation,
-                permission: acl.permission_type,
-            }));
-        }
-        bindings.sort();
-        Ok(bindings)
+        let controller = self.controller(deadline).await?;
+        Ok(known_to(controller, deadline).await?)
     }
 
     /// Creates rules; one that is there already counts as created.
@@ -163,6 +145,35 @@ impl Admin {
         });
         Ok(results.collect())
     }
+}
+
+/// Every rule that one broker knows, sorted: it learns of a change a moment after the controller.
+///
+/// # Errors
+/// [`WireError`].
+pub(crate) async fn known_to(
+    connection: &mut Connection,
+    deadline: Deadline,
+) -> Result<Vec<AclBinding>, WireError> {
+    const DOING: &str = "list access rules";
+    let response = connection.call_as(DOING, &every_rule(), i16::MAX, deadline).await?;
+    let message = response.error_message.as_ref().map(|text| text.as_str());
+    ApiError::check(response.error_code, message, "access rules")
+        .map_err(|error| connection.error(DOING, error.into()))?;
+    let mut bindings = Vec::new();
+    for resource in response.resources {
+        bindings.extend(resource.acls.iter().map(|acl| AclBinding {
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name.to_string(),
+            pattern_type: resource.pattern_type,
+            principal: acl.principal.to_string(),
+            host: acl.host.to_string(),
+            operation: acl.operation,
+            permission: acl.permission_type,
+        }));
+    }
+    bindings.sort();
+    Ok(bindings)
 }
 
 impl From<&AclRule> for AclBinding {

@@ -25,6 +25,8 @@
 //! | `acls explain` | [`ExplainReport`](crate::ops::acls::ExplainReport): `cluster`, `answers[] {principal, host, operation, resource, allowed, reason, rule, because, commands[], denials {count, last, nodes[], requests[]}}`, `millis` |
 //! | `api-versions` | [`ApisReport`](crate::ops::facts::ApisReport): `cluster`, `brokers[] {node, id, apis[] {key, min, max}, error}`, `millis` |
 //! | `certs check` | [`CertificatesReport`](crate::ops::facts::CertificatesReport): `cluster`, `certificates[] {id, days_left, subject, issuer, serial_hex, not_before, not_after, sans[], is_ca, usages[], fingerprint_sha256}` |
+//! | `certs show` | [`ShowReport`](crate::ops::certs::ShowReport): `cluster`, `certificates[]` as above, `listeners[] {node, listener, certificate, as_on_disk, chain[], days_left, agreed, error}`, `millis` |
+//! | `certs renew` | [`RenewReport`](crate::ops::certs::RenewReport): `cluster`, `dry_run`, `certificates[] {certificate, way, node, old_serial, new_serial}`, `listeners[]` as in `show`, `restarted[]` as in `restart`, `millis` |
 //! | `logs` | one document a line: [`Entry`](crate::ops::logs::Entry): `node`, `time`, `level`, `logger`, `message` |
 //!
 //! With `--watch` a document is printed at each look, one a line.

@@ -4,6 +4,7 @@ mod change;
 mod denials;
 mod explain;
 pub mod judge;
+pub(super) mod spread;
 mod words;
 
 use serde::Serialize;

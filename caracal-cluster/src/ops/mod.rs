@@ -17,6 +17,7 @@
 //! ```
 
 pub mod acls;
+pub mod certs;
 mod error;
 pub mod facts;
 pub mod health;
@@ -24,6 +25,7 @@ pub mod lag;
 pub mod logs;
 pub mod nearest;
 pub mod nodes;
+pub mod practices;
 pub mod restart;
 pub mod users;
 

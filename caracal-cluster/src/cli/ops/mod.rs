@@ -4,6 +4,7 @@
 //! [`crate::ops`].
 
 mod acls;
+mod certs;
 mod facts;
 mod health;
 mod lag;
@@ -18,7 +19,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 pub use self::acls::{AclsCommand, AddRuleArgs, ExplainArgs, ListRulesArgs, RemoveRuleArgs};
-pub use self::facts::{CertsArgs, CertsCommand, FactArgs};
+pub use self::certs::{CertsArgs, CertsCommand, RenewArgs, ShowArgs};
+pub use self::facts::FactArgs;
 pub use self::health::HealthArgs;
 pub use self::lag::LagArgs;
 pub use self::nodes::{BlowArgs, LogsArgs, NodesCommand, RestartArgs, Tail};
@@ -73,7 +75,7 @@ pub enum OperateCommand {
     /// Look at access rules, change and explain them
     #[command(subcommand, after_help = exit::HELP)]
     Acls(AclsCommand),
-    /// Look at certificates
+    /// Look at certificates, renew them
     #[command(subcommand, after_help = exit::HELP)]
     Certs(CertsCommand),
 }
@@ -199,7 +201,7 @@ pub(super) async fn operate(command: OperateCommand) -> ExitCode {
         OperateCommand::ApiVersions(args) => facts::api_versions(&args).await,
         OperateCommand::Users(command) => users::run(command).await,
         OperateCommand::Acls(command) => acls::run(command).await,
-        OperateCommand::Certs(command) => facts::certs(&command).await,
+        OperateCommand::Certs(command) => certs::run(command).await,
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::spread::await_everywhere;
 use super::{Filter, RuleOrigin, ShownRule, origin};
 use crate::admin::{AclBinding, Admin};
 use crate::lifecycle::cluster::Cluster;
@@ -65,6 +66,7 @@ pub async fn add(selection: &Selection, options: &ChangeOptions) -> Result<Chang
         plan = cluster.with_additions(&additions)?.plan;
         let made = admin.create_bindings(&new, soon()).await?;
         all_done("access rules that could not be made", made)?;
+        await_everywhere(&operated, &new, true).await?;
     }
     let shown = |rules: &[AclBinding]| rules.iter().map(|rule| ShownRule::of(rule, &plan)).collect();
     Ok(ChangeReport {
@@ -126,6 +128,7 @@ pub async fn remove(
             cluster.with_additions(&additions)?;
         }
         all_done("access rules that could not be deleted", admin.delete_acls(&doomed, soon()).await?)?;
+        await_everywhere(&operated, &doomed, false).await?;
     }
     Ok(ChangeReport {
         cluster: cluster.plan.cluster.clone(),

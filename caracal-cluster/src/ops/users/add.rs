@@ -14,6 +14,7 @@ use crate::lifecycle::cluster::Cluster;
 use crate::lifecycle::commands::Selection;
 use crate::names::{ClusterName, UserName};
 use crate::ops::acls::Rule;
+use crate::ops::acls::spread::await_everywhere;
 use crate::ops::{Operated, OpsError, millis_since, soon};
 use crate::plan::{AddedUser, ClusterPlan, Role, Scope, added_rules, twin};
 
@@ -112,6 +113,8 @@ pub async fn add(selection: &Selection, options: &AddOptions) -> Result<AddRepor
         make_files(&operated, &options.user, &password, options.out.as_deref())?;
         put(&mut admin, operated.cluster(), &options.user, &password).await?;
         all_done("access rules that could not be made", admin.create_acls(&rules, soon()).await?)?;
+        let rules: Vec<AclBinding> = rules.iter().map(AclBinding::from).collect();
+        await_everywhere(&operated, &rules, true).await?;
         report.log_ins = login::await_everywhere(&operated, &options.user, &password).await?;
         report.generated = options.password.is_none().then_some(password);
     }

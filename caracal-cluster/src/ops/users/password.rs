@@ -77,8 +77,6 @@ pub async fn set_password(
     let operated = Operated::of(cluster);
     let nodes: Vec<NodePlan> =
         nodes_of(&operated.cluster().plan, &options.user).into_iter().cloned().collect();
-    refuse(&operated, options, &nodes)?;
-    let password = usable(&options.user, options.password.as_ref())?;
     // Before the file changes: the administrator may be changing its own password.
     let mut admin = operated.admin()?;
     let known = admin.scram_users(soon()).await?;
@@ -86,6 +84,8 @@ pub async fn set_password(
     if operated.cluster().plan.user(name).is_none() && !known.iter().any(|user| user.name == name) {
         return Err(OpsError::no_such("user", name, known.iter().map(|user| user.name.as_str())));
     }
+    refuse(&operated, options, &nodes)?;
+    let password = usable(&options.user, options.password.as_ref())?;
     let old = operated.access().credentials().password(&options.user)?;
     let mut report = PasswordReport {
         cluster: operated.cluster().plan.cluster.clone(),

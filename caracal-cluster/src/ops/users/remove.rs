@@ -9,6 +9,7 @@ use crate::admin::{AclBinding, ScramUser};
 use crate::lifecycle::cluster::Cluster;
 use crate::lifecycle::commands::Selection;
 use crate::names::ClusterName;
+use crate::ops::acls::spread::await_everywhere;
 use crate::ops::{Operated, OpsError, millis_since, soon};
 use crate::plan::{ClusterPlan, Role, twin};
 
@@ -74,6 +75,7 @@ pub async fn remove(selection: &Selection, user: &str, dry_run: bool) -> Result<
         }
         if !rules.is_empty() {
             all_done("access rules that could not be deleted", admin.delete_acls(&rules, soon()).await?)?;
+            await_everywhere(&operated, &rules, false).await?;
         }
     }
     report.files = files(&operated, user, dry_run)?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use caracal_cluster::admin::Admin;
 use caracal_cluster::lifecycle::{Cluster, chain};
 use caracal_cluster::plan::TopicPlan;
-use caracal_cluster::wire::{Connection, Deadline, records};
+use caracal_cluster::wire::{Connection, Deadline, WireError, records};
 use caracal_scram::Mechanism;
 
 use crate::Test;
@@ -27,8 +27,14 @@ const TOPIC: &str = "live-explain.a";
 const NEW: &str = "live-explain.new";
 const GROUP: &str = "live-explain";
 
+/// What is asked: operation and resource.
+type Questions = &'static [(&'static str, &'static str)];
+
+/// Rules and the questions that are asked while they are there.
+type Set = (&'static [&'static str], Questions);
+
 /// Rules, as arguments of `acls add`, and what is asked while just they are there.
-const SETS: &[(&[&str], &[(&str, &str)])] = &[
+const SETS: &[Set] = &[
     (
         &[],
         &[
@@ -148,7 +154,7 @@ impl Actor<'_> {
     }
 
     /// A connection of the user's to the leader of a topic, which it may not even be allowed to see.
-    async fn to_leader(&mut self, topic: &str) -> Result<Connection> {
+    async fn leader_of(&mut self, topic: &str) -> Result<Connection> {
         let mut root = access(self.cluster).admin()?;
         let deadline = Self::deadline();
         let mut any = root.connect_to_leader(topic, 0, deadline).await?;
@@ -156,11 +162,18 @@ impl Actor<'_> {
         Ok(self.admin.connect(leader, deadline).await?)
     }
 
-    async fn to_coordinator(&mut self, group: &str) -> Result<Connection> {
+    async fn coordinator_of(&mut self, group: &str) -> Result<Connection> {
         let root = access(self.cluster).admin()?;
         let deadline = Self::deadline();
         let mut any = root.connect(1, deadline).await?;
-        let coordinator = records::find_coordinator(&mut any, group, deadline).await?;
+        let coordinator = loop {
+            match records::find_coordinator(&mut any, group, deadline).await {
+                Err(error) if is_coming(&error) && !deadline.is_over() => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                found => break found?,
+            }
+        };
         Ok(self.admin.connect(coordinator, deadline).await?)
     }
 
@@ -183,14 +196,14 @@ impl Actor<'_> {
         let failed = |error: &(dyn std::error::Error + 'static)| Some(chain(error));
         Ok(match (operation, kind) {
             ("Read", "topic") => {
-                let mut leader = self.to_leader(name).await?;
+                let mut leader = self.leader_of(name).await?;
                 records::fetch(&mut leader, name, 0, 0, Duration::from_millis(100), deadline)
                     .await
                     .err()
                     .and_then(|e| failed(&e))
             }
             ("Write", "topic") => {
-                let mut leader = self.to_leader(name).await?;
+                let mut leader = self.leader_of(name).await?;
                 let value = Some(b"explain"[..].into());
                 records::produce(&mut leader, name, 0, None, value, deadline)
                     .await
@@ -224,12 +237,12 @@ impl Actor<'_> {
                 altered.err().map(|error| error.to_string())
             }
             ("Read", "group") => {
-                let mut coordinator = self.to_coordinator(name).await?;
+                let mut coordinator = self.coordinator_of(name).await?;
                 let committed = records::commit_offset(&mut coordinator, name, TOPIC, 0, 0, deadline).await;
                 committed.err().and_then(|e| failed(&e))
             }
             ("Describe", "group") => {
-                let mut coordinator = self.to_coordinator(name).await?;
+                let mut coordinator = self.coordinator_of(name).await?;
                 let offset = records::committed_offset(&mut coordinator, name, TOPIC, 0, deadline).await;
                 offset.err().and_then(|e| failed(&e))
             }
@@ -250,13 +263,26 @@ impl Actor<'_> {
         let root = access(self.cluster).admin()?;
         let mut any = root.connect(1, deadline).await?;
         let broker = match id {
-            Some(id) => records::find_transaction_coordinator(&mut any, id, deadline).await?,
+            // The first of all makes the topic of transactions, which takes a moment.
+            Some(id) => loop {
+                match records::find_transaction_coordinator(&mut any, id, deadline).await {
+                    Err(error) if is_coming(&error) && !deadline.is_over() => {
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                    found => break found?,
+                }
+            },
             None => 1,
         };
         let mut connection = self.admin.connect(broker, deadline).await?;
         let got = records::init_producer_id(&mut connection, id, deadline).await;
         Ok(got.err().map(|error| chain(&error)))
     }
+}
+
+/// Whether a coordinator is being made: its topic is made by the first who asks.
+fn is_coming(error: &WireError) -> bool {
+    chain(error).contains("CoordinatorNotAvailable")
 }
 
 fn template(cluster: &Cluster) -> Result<TopicPlan> {
@@ -393,7 +419,7 @@ fn explained_refusal(cluster: &TestCluster, resolved: &Cluster) -> Result<()> {
             answer["operation"] == "Write" && answer["resource"] == "topic:live-explain.a"
         };
         let Some(answer) = answers.iter().find(fits) else { return Err(report.to_string()) };
-        if answer["reason"] != "no-rule-allows" || answer["denials"]["requests"][0] != "PRODUCE" {
+        if answer["reason"] != "no-rule-allows" || answer["denials"]["requests"][0] != "Produce" {
             return Err(answer.to_string());
         }
         command = answer["commands"][0].as_str().unwrap_or_default().to_owned();

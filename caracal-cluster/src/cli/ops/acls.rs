@@ -1,5 +1,6 @@
 //! `acls list`, `add`, `remove`, `explain`.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -295,13 +296,13 @@ fn answer_text(answer: &Explained, call: &Call) -> String {
         let requests = denials.requests.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let nodes = denials.nodes.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let times = count(denials.count, "time");
-        text.push_str(&format!("\n  refused: {times} in {requests}, by {nodes}"));
+        let _ = write!(text, "\n  refused: {times} in {requests}, by {nodes}");
         if answer.allowed {
             text.push_str("; a rule of now allows it");
         }
     }
     for command in &answer.commands {
-        text.push_str(&format!("\n  allow:   {}", call.command(command)));
+        let _ = write!(text, "\n  allow:   {}", call.command(command));
     }
     text
 }

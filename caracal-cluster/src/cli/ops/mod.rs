@@ -213,3 +213,6 @@ pub(super) async fn nodes(command: NodesCommand) -> ExitCode {
 async fn ended(call: &Call, outcome: impl Future<Output = Result<u8, Failure>>) -> ExitCode {
     ExitCode::from(outcome.await.unwrap_or_else(|failure| call.fail(&failure)))
 }
+
+#[cfg(test)]
+mod keys_tests;

@@ -179,13 +179,18 @@ fn ids_of(cluster: &Cluster, name: &str) -> Result<BTreeSet<String>, OpsError> {
     if plan.pki.certificates.iter().any(|certificate| certificate.id == name) {
         return Ok(BTreeSet::from([name.to_owned()]));
     }
-    if let Some(id) = plan.user(name).and_then(|user| user.certificate.clone()) {
-        return Ok(BTreeSet::from([id]));
-    }
+    // A user may have the name of its node, as the registry's has: both are meant.
+    let mut ids: BTreeSet<String> =
+        plan.user(name).and_then(|user| user.certificate.clone()).into_iter().collect();
     if let Ok(nodes) = chosen(cluster, &[name.to_owned()]) {
-        return Ok(nodes.into_iter().flat_map(ids_in).map(str::to_owned).collect());
+        ids.extend(nodes.into_iter().flat_map(ids_in).map(str::to_owned));
     }
+    if !ids.is_empty() {
+        return Ok(ids);
+    }
+    let prefix = format!("{}-", plan.cluster);
     let nodes = plan.nodes.iter().map(|node| node.name.as_str());
+    let nodes = nodes.map(|node| node.strip_prefix(&prefix).unwrap_or(node));
     let users = plan.users.iter().filter(|user| user.certificate.is_some()).map(|user| user.name.as_str());
     let ids = plan.pki.certificates.iter().map(|certificate| certificate.id.as_str());
     Err(OpsError::no_such("node, user or certificate", name, nodes.chain(users).chain(ids)))
@@ -215,14 +220,14 @@ fn way_of<'a>(plan: &'a ClusterPlan, id: &str) -> (Way, Option<&'a NodePlan>) {
 /// Makes the client files anew whose certificate is another now.
 fn client_files(operated: &Operated) -> Result<(), OpsError> {
     let credentials = operated.access().credentials();
-    for user in &operated.cluster().plan.users {
-        if let Some(files) = ClientFiles::new(&credentials, user)
-            && files.problem()?.is_some()
-        {
-            files.write()?;
+    let users = operated.cluster().plan.users.iter();
+    let mut wanting = Vec::new();
+    for files in users.filter_map(|user| ClientFiles::new(&credentials, user)) {
+        if files.problem()?.is_some() {
+            wanting.push(files);
         }
     }
-    Ok(())
+    Ok(ClientFiles::write_all(&wanting)?)
 }
 
 /// Replaces a running broker's key store and waits until every listener presents what is in it. A broker that does
@@ -374,10 +379,11 @@ mod tests {
             agreed: None,
             error: None,
         };
-        let error = require_new(&[renewed.clone()], &[served.clone()]).unwrap_err().to_string();
-        assert!(error.contains("k EXTERNAL"), "{error}");
         let away = ServedBy { error: Some("refused".to_owned()), ..served.clone() };
-        assert!(require_new(&[renewed], &[away]).is_ok(), "one that is away reads it when it starts");
-        assert!(require_new(&[], &[served]).is_ok());
+        let (renewed, served) = ([renewed], [served]);
+        let error = require_new(&renewed, &served).unwrap_err().to_string();
+        assert!(error.contains("k EXTERNAL"), "{error}");
+        assert!(require_new(&renewed, &[away]).is_ok(), "one that is away reads it when it starts");
+        assert!(require_new(&[], &served).is_ok());
     }
 }

@@ -11,6 +11,7 @@
 
 mod clients;
 mod nodes;
+mod single;
 
 use std::collections::BTreeMap;
 

@@ -6,6 +6,7 @@
 //!     cluster.toml                    the description it was made from
 //!     cluster.json                    its identity: id, runtime, versions
 //!     plan.json                       the plan that was last carried out
+//!     additions.json                  users and rules that were added to it while it ran
 //!     pki/                            both authorities, every certificate and key, inventory.json
 //!     passwords/<user>                one file a user
 //!     nodes/<node>/{config,secrets,data,logs,run}/
@@ -182,6 +183,11 @@ impl ClusterDir {
     /// The plan that was last carried out.
     pub fn plan(&self) -> PathBuf {
         self.path().join("plan.json")
+    }
+
+    /// Users and access rules that were added to the running cluster.
+    pub fn additions(&self) -> PathBuf {
+        self.path().join("additions.json")
     }
 
     /// Authorities and certificates.

@@ -29,6 +29,7 @@
 //!     registry_home: "/opt/apicurio".into(),
 //!     registry_version: "3.3.3".into(),
 //!     ports: plan::guide_ports(&spec),
+//!     additions: plan::Additions::default(),
 //! })?;
 //! assert_eq!(plan.nodes.len(), 7);
 //! assert_eq!(plan.endpoints.bootstrap, ["localhost:9093", "localhost:9095", "localhost:9097"]);

@@ -99,6 +99,7 @@ fn planned(spec: &ClusterSpec) -> ClusterPlan {
         registry_home: "/cache/registry".to_owned(),
         registry_version: Artifact::registry().version().to_owned(),
         ports: guide_ports(spec),
+        additions: plan::Additions::default(),
     };
     plan::plan(spec, &inputs).unwrap()
 }

@@ -79,8 +79,13 @@ fn file(cluster: &TestCluster, user: &str, name: &str) -> Result<String> {
 
 /// An administration tool as `admin`.
 pub(crate) fn as_admin(cluster: &TestCluster, class: &str) -> Result<Program> {
+    as_user(cluster, "admin", class)
+}
+
+/// An administration tool as somebody.
+pub(crate) fn as_user(cluster: &TestCluster, user: &str, class: &str) -> Result<Program> {
     let resolved = cluster.resolved()?;
-    let config = file(cluster, "admin", "client.properties")?;
+    let config = file(cluster, user, "client.properties")?;
     Ok(tool(class)?.args(bootstrap(&resolved)).args(["--command-config", &config]))
 }
 
@@ -279,6 +284,7 @@ fn spelled(rule: &AclRule) -> String {
         PatternKind::Prefixed => "PREFIXED",
     };
     let operation = match rule.operation {
+        Operation::All => "ALL",
         Operation::Read => "READ",
         Operation::Write => "WRITE",
         Operation::Create => "CREATE",

@@ -11,6 +11,8 @@
 //! | `CARACAL_LIVE_SEED` | the seed of those moments; printed with each test, fixed unless set |
 //! | `CARACAL_LIVE_KEEP` | `1`: clusters of failed tests keep their files (never their processes) |
 
+mod acls;
+mod certs;
 mod client;
 mod clients;
 mod cluster;
@@ -32,6 +34,7 @@ mod topics;
 mod transfer;
 mod trouble;
 mod trouble_machine;
+mod users;
 mod verify;
 
 use std::process::ExitCode;
@@ -47,7 +50,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 17] = [
+    let groups: [&[Test]; 20] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -65,6 +68,9 @@ fn main() -> ExitCode {
         groups::TESTS,
         schemas::TESTS,
         transfer::TESTS,
+        users::TESTS,
+        acls::TESTS,
+        certs::TESTS,
         trouble::TESTS,
         restarts::TESTS,
         // Clusters of their own, each taken down before the next one.

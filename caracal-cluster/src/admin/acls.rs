@@ -10,12 +10,16 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::{Admin, AdminError, Outcome, outcome};
 use crate::plan::{AclRule, Operation, PatternKind, ResourceKind};
-use crate::wire::{ApiError, Deadline};
+use crate::wire::{ApiError, Connection, Deadline, WireError};
 
 /// `ANY` of `ResourceType`, `PatternType`, `AclOperation` and `AclPermissionType`.
 const ANY: i8 = 1;
-const ALLOW: i8 = 3;
-const ANY_HOST: &str = "*";
+/// `DENY` of `AclPermissionType`.
+pub(crate) const DENY: i8 = 2;
+/// `ALLOW` of `AclPermissionType`.
+pub(crate) const ALLOW: i8 = 3;
+/// Every host.
+pub(crate) const ANY_HOST: &str = "*";
 
 /// A rule as the cluster holds it, whether or not the plan could say it (`AclBinding` in Kafka).
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -60,6 +64,13 @@ impl AclDrift {
         }
     }
 
+    /// The same without rules that somebody is known to have added, as [`AclBinding`] writes them.
+    #[must_use]
+    pub fn without(mut self, own: &[String]) -> Self {
+        self.unplanned.retain(|binding| !own.contains(&binding.to_string()));
+        self
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.unplanned.is_empty()
@@ -72,26 +83,8 @@ impl Admin {
     /// # Errors
     /// [`AdminError`].
     pub async fn acls(&mut self, deadline: Deadline) -> Result<Vec<AclBinding>, AdminError> {
-        const DOING: &str = "list access rules";
-        let response = self.call(DOING, &every_rule(), |_| false, deadline).await?;
-        let message = response.error_message.as_ref().map(|text| text.as_str());
-        if let Err(error) = ApiError::check(response.error_code, message, "access rules") {
-            return Err(self.controller(deadline).await?.error(DOING, error.into()).into());
-        }
-        let mut bindings = Vec::new();
-        for resource in response.resources {
-            bindings.extend(resource.acls.iter().map(|acl| AclBinding {
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name.to_string(),
-                pattern_type: resource.pattern_type,
-                principal: acl.principal.to_string(),
-                host: acl.host.to_string(),
-                operation: acl.operation,
-                permission: acl.permission_type,
-            }));
-        }
-        bindings.sort();
-        Ok(bindings)
+        let controller = self.controller(deadline).await?;
+        Ok(known_to(controller, deadline).await?)
     }
 
     /// Creates rules; one that is there already counts as created.
@@ -109,6 +102,24 @@ impl Admin {
         let results = rules.iter().zip(response.results).map(|(rule, result)| {
             let message = result.error_message.as_ref().map(|text| text.as_str());
             outcome(rule.clone(), result.error_code, message, AclBinding::from(rule).to_string())
+        });
+        Ok(results.collect())
+    }
+
+    /// Creates rules of any kind, denials and hosts included; one that is there already counts as created.
+    ///
+    /// # Errors
+    /// [`AdminError`] when the request as a whole failed.
+    pub async fn create_bindings(
+        &mut self,
+        bindings: &[AclBinding],
+        deadline: Deadline,
+    ) -> Result<Vec<Outcome<AclBinding>>, AdminError> {
+        let request = CreateAclsRequest::default().with_creations(bindings.iter().map(creation).collect());
+        let response = self.call("create access rules", &request, |_| false, deadline).await?;
+        let results = bindings.iter().zip(response.results).map(|(binding, result)| {
+            let message = result.error_message.as_ref().map(|text| text.as_str());
+            outcome(binding.clone(), result.error_code, message, binding.to_string())
         });
         Ok(results.collect())
     }
@@ -134,6 +145,35 @@ impl Admin {
         });
         Ok(results.collect())
     }
+}
+
+/// Every rule that one broker knows, sorted: it learns of a change a moment after the controller.
+///
+/// # Errors
+/// [`WireError`].
+pub(crate) async fn known_to(
+    connection: &mut Connection,
+    deadline: Deadline,
+) -> Result<Vec<AclBinding>, WireError> {
+    const DOING: &str = "list access rules";
+    let response = connection.call_as(DOING, &every_rule(), i16::MAX, deadline).await?;
+    let message = response.error_message.as_ref().map(|text| text.as_str());
+    ApiError::check(response.error_code, message, "access rules")
+        .map_err(|error| connection.error(DOING, error.into()))?;
+    let mut bindings = Vec::new();
+    for resource in response.resources {
+        bindings.extend(resource.acls.iter().map(|acl| AclBinding {
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name.to_string(),
+            pattern_type: resource.pattern_type,
+            principal: acl.principal.to_string(),
+            host: acl.host.to_string(),
+            operation: acl.operation,
+            permission: acl.permission_type,
+        }));
+    }
+    bindings.sort();
+    Ok(bindings)
 }
 
 impl From<&AclRule> for AclBinding {
@@ -169,7 +209,7 @@ impl AclBinding {
 impl fmt::Display for AclBinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let permission = match self.permission {
-            2 => "deny".to_owned(),
+            DENY => "deny".to_owned(),
             ALLOW => "allow".to_owned(),
             other => format!("permission {other}"),
         };
@@ -188,7 +228,8 @@ impl fmt::Display for AclBinding {
 const RESOURCES: [ResourceKind; 4] =
     [ResourceKind::Cluster, ResourceKind::Topic, ResourceKind::Group, ResourceKind::TransactionalId];
 const PATTERNS: [PatternKind; 2] = [PatternKind::Literal, PatternKind::Prefixed];
-const OPERATIONS: [Operation; 9] = [
+const OPERATIONS: [Operation; 10] = [
+    Operation::All,
     Operation::Read,
     Operation::Write,
     Operation::Create,
@@ -201,10 +242,10 @@ const OPERATIONS: [Operation; 9] = [
 ];
 
 // Kafka's names by Kafka's numbers, for what the plan cannot say too.
-const RESOURCE_NAMES: &[&str] =
+pub(crate) const RESOURCE_NAMES: &[&str] =
     &["Unknown", "Any", "Topic", "Group", "Cluster", "TransactionalId", "DelegationToken", "User"];
-const PATTERN_NAMES: &[&str] = &["unknown", "any", "match", "literal", "prefixed"];
-const OPERATION_NAMES: &[&str] = &[
+pub(crate) const PATTERN_NAMES: &[&str] = &["unknown", "any", "match", "literal", "prefixed"];
+pub(crate) const OPERATION_NAMES: &[&str] = &[
     "Unknown",
     "Any",
     "All",
@@ -223,13 +264,13 @@ const OPERATION_NAMES: &[&str] = &[
     "TwoPhaseCommit",
 ];
 
-fn named(names: &[&str], code: i8, what: &str) -> String {
+pub(crate) fn named(names: &[&str], code: i8, what: &str) -> String {
     let name = usize::try_from(code).ok().and_then(|index| names.get(index));
     name.map_or_else(|| format!("{what} {code}"), |name| (*name).to_owned())
 }
 
 /// `org.apache.kafka.common.resource.ResourceType`.
-fn resource_code(kind: ResourceKind) -> i8 {
+pub(crate) fn resource_code(kind: ResourceKind) -> i8 {
     match kind {
         ResourceKind::Topic => 2,
         ResourceKind::Group => 3,
@@ -239,7 +280,7 @@ fn resource_code(kind: ResourceKind) -> i8 {
 }
 
 /// `org.apache.kafka.common.resource.PatternType`.
-fn pattern_code(kind: PatternKind) -> i8 {
+pub(crate) fn pattern_code(kind: PatternKind) -> i8 {
     match kind {
         PatternKind::Literal => 3,
         PatternKind::Prefixed => 4,
@@ -249,6 +290,7 @@ fn pattern_code(kind: PatternKind) -> i8 {
 /// `org.apache.kafka.common.acl.AclOperation`.
 fn operation_code(operation: Operation) -> i8 {
     match operation {
+        Operation::All => 2,
         Operation::Read => 3,
         Operation::Write => 4,
         Operation::Create => 5,

@@ -5,6 +5,7 @@
 //! broker for its *id*; where that broker is dialled comes from the plan.
 
 pub mod acls;
+mod broker_configs;
 pub mod cluster;
 pub mod groups;
 pub mod groups_describe;

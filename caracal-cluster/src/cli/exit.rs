@@ -29,7 +29,7 @@ pub const UNHEALTHY: u8 = 10;
 /// What is differs from what should be (`plan --exit-code`, `topics apply --dry-run`), or a limit that was
 /// asked for is exceeded (`lag --fail-over`).
 pub const DRIFT: u8 = 11;
-/// User name or password was refused.
+/// User name or password was refused, or a right that was asked about (`acls explain --exit-code`).
 pub const AUTHENTICATION: u8 = 12;
 /// A TLS handshake or a certificate was refused.
 pub const TLS: u8 = 13;
@@ -46,7 +46,7 @@ Exit codes:
     4  the cluster is locked by another command, or does not exist
    10  a node is not healthy, or a proof failed
    11  something differs (`cluster plan --exit-code`, `topics apply --dry-run`), or a limit is exceeded
-   12  user name or password was refused
+   12  user name or password was refused, or a right (`acls explain --exit-code`)
    13  a TLS handshake or certificate was refused
   130  interrupted";
 

@@ -33,9 +33,18 @@
 //! | `topics restore` | one document a topic: `cluster`, `topic`, `folder`, `records`, `schemas`, `renamed_schemas`, `verified`, `sha256`, `records_per_second`, `millis`; with `--dry-run` `cluster`, `dry_run`, `topic`, `folder`, `records`, `made` |
 //! | `produce` | `cluster`, `topic`, `records`, `dry_run`, `subject`, `millis` |
 //! | `consume` | one record a line, without `format` and `command`, so that `produce --format json` reads it: `topic`, `partition`, `offset`, `timestamp`, `key`, `key_encoding`, `value`, `value_encoding`, `schema_id`, `headers[] {name, value, encoding?}` |
-//! | `users list` | [`UsersReport`](crate::ops::facts::UsersReport): `cluster`, `users[] {user, role, super_user, credentials[] {mechanism, iterations}}`, `millis` |
+//! | `users list` | [`UsersReport`](crate::ops::facts::UsersReport): `cluster`, `users[] {user, origin, role, super_user, credentials[] {mechanism, iterations}}`, `millis` |
+//! | `users add` | [`AddReport`](crate::ops::users::AddReport): `cluster`, `dry_run`, `user`, `role`, `rules[]`, `client_files`, `password_file`, `log_ins[] {user, node, listener, outcome, why}`, `millis` |
+//! | `users remove` | [`RemoveReport`](crate::ops::users::RemoveReport): `cluster`, `dry_run`, `user`, `credentials[]`, `rules[]`, `files[]`, `millis` |
+//! | `users set-password` | [`PasswordReport`](crate::ops::users::PasswordReport): `cluster`, `dry_run`, `user`, `client_files`, `password_file`, `restarted[]`, `log_ins[]`, `old_refused`, `millis` |
+//! | `users verify` | [`LogInReport`](crate::ops::users::LogInReport): `cluster`, `ok`, `log_ins[] {user, node, listener, outcome, why}`, `millis` |
+//! | `acls list` | [`RulesReport`](crate::ops::acls::RulesReport): `cluster`, `super_users[]`, `rules[] {permission, principal, operation, resource, host, origin}` |
+//! | `acls add`, `acls remove` | [`ChangeReport`](crate::ops::acls::ChangeReport): `cluster`, `dry_run`, `rules[]`, `unchanged[]`, `notes[]`, `millis` |
+//! | `acls explain` | [`ExplainReport`](crate::ops::acls::ExplainReport): `cluster`, `answers[] {principal, host, operation, resource, allowed, reason, rule, because, commands[], denials {count, last, nodes[], requests[]}}`, `millis` |
 //! | `api-versions` | [`ApisReport`](crate::ops::facts::ApisReport): `cluster`, `brokers[] {node, id, apis[] {key, min, max}, error}`, `millis` |
 //! | `certs check` | [`CertificatesReport`](crate::ops::facts::CertificatesReport): `cluster`, `certificates[] {id, days_left, subject, issuer, serial_hex, not_before, not_after, sans[], is_ca, usages[], fingerprint_sha256}` |
+//! | `certs show` | [`ShowReport`](crate::ops::certs::ShowReport): `cluster`, `certificates[]` as above, `listeners[] {node, listener, certificate, as_on_disk, chain[], days_left, agreed, error}`, `millis` |
+//! | `certs renew` | [`RenewReport`](crate::ops::certs::RenewReport): `cluster`, `dry_run`, `certificates[] {certificate, way, node, old_serial, new_serial}`, `listeners[]` as in `show`, `restarted[]` as in `restart`, `millis` |
 //! | `logs` | one document a line: [`Entry`](crate::ops::logs::Entry): `node`, `time`, `level`, `logger`, `message` |
 //!
 //! With `--watch` a document is printed at each look, one a line.

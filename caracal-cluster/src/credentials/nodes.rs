@@ -62,6 +62,19 @@ impl<'a> NodeFiles<'a> {
         Ok(written)
     }
 
+    /// Writes one file, if it is missing or differs.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_one(&self, path: &str) -> Result<bool, CredentialsError> {
+        let contents = self.contents()?;
+        let (_, text) = contents.iter().find(|(known, _)| known == path).ok_or_else(|| {
+            CredentialsError::Missing { path: format!("a plan for {path} of {}", self.node.name) }
+        })?;
+        let there = self.dir().node(&self.node.name).join(path);
+        Ok(self.dir().write(&there, text.expose_secret().as_bytes())?)
+    }
+
     /// SHA-256 of every planned file, by path, and of the node's [`LISTENERS`]: what a start remembers and a
     /// later look compares.
     ///

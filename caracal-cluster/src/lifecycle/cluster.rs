@@ -9,7 +9,7 @@ use crate::dir::{ClusterDir, ClusterRecord, DirError, DirLock, STATE_FORMAT, Sta
 use crate::distribution::{Artifact, Cache, InstallError};
 use crate::names::ClusterName;
 use crate::plan::check::Severity;
-use crate::plan::{self, ClusterPlan, NodePlan, PlanError, PlanInputs, PortKey};
+use crate::plan::{self, ADDITIONS_FORMAT, Additions, ClusterPlan, NodePlan, PlanError, PlanInputs, PortKey};
 use crate::ports::{self, LeaseError, LeaseOwner};
 use crate::runtime::{NativeRuntime, Runtime};
 use crate::spec::{ClusterSpec, DEFAULT_CLUSTER, PortMode, SpecError};
@@ -97,6 +97,8 @@ pub struct Cluster {
     pub record: ClusterRecord,
     /// What is to be.
     pub plan: ClusterPlan,
+    /// What was added to it while it ran.
+    pub additions: Additions,
     /// Where distributions are kept.
     pub cache: Cache,
     /// Whether it had been made before.
@@ -179,7 +181,8 @@ impl Cluster {
         let spec = ClusterSpec::parse_unchecked(&text).unwrap_or_default();
         let spec = ClusterSpec { name: dir.cluster().clone(), ..spec };
         let cache = Cache::discover().ok()?;
-        Some(Self { dir, spec, record, plan, cache, existed: true, ports_known: true })
+        let additions = read_additions(&dir).unwrap_or_default();
+        Some(Self { dir, spec, record, plan, additions, cache, existed: true, ports_known: true })
     }
 
     /// The name of a cluster that has been made.
@@ -241,8 +244,9 @@ impl Cluster {
     ) -> Result<Self, ClusterError> {
         let cache = Cache::discover()?;
         let (map, ports_known) = port_map(&spec, &dir, &record, &cache, ports)?;
-        let plan = plan::plan(&spec, &inputs(&spec, &dir, &cache, map)?)?;
-        Ok(Self { dir, spec, record, plan, cache, existed, ports_known })
+        let additions = read_additions(&dir)?;
+        let plan = plan::plan(&spec, &inputs(&spec, &dir, &cache, map, additions.clone())?)?;
+        Ok(Self { dir, spec, record, plan, additions, cache, existed, ports_known })
     }
 
     /// The runtime of its nodes.
@@ -264,6 +268,22 @@ impl Cluster {
         self.record.brokers = self.record.brokers.max(self.spec.kafka.brokers);
         self.dir.write_json(&self.dir.record(), &self.record)?;
         Ok(())
+    }
+
+    /// Replaces what was added to it, and gives the cluster as it is from then on. Where the plan before was carried
+    /// out, the new one counts as that too: whoever adds something carries it out.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn with_additions(&self, additions: &Additions) -> Result<Self, ClusterError> {
+        let carried_out = self.last_plan().as_ref() == Some(&self.plan);
+        self.dir.write_json(&self.dir.additions(), additions)?;
+        let (record, existed) = record_of(&self.spec, &self.dir)?;
+        let after = Self::resolve(self.spec.clone(), self.dir.clone(), record, existed, Ports::Look)?;
+        if carried_out {
+            after.dir.write_json(&after.dir.plan(), &after.plan)?;
+        }
+        Ok(after)
     }
 
     /// Every node in the order of stopping: who depends on others goes first.
@@ -289,6 +309,26 @@ pub(crate) fn wanted_name(name: Option<&ClusterName>) -> ClusterName {
 pub(crate) fn last_plan(dir: &ClusterDir) -> Option<ClusterPlan> {
     let text = dir.read_text(&dir.plan()).ok()??;
     serde_json::from_str(&text).ok()
+}
+
+/// What was added to a cluster; nothing when nothing was.
+fn read_additions(dir: &ClusterDir) -> Result<Additions, DirError> {
+    #[derive(serde::Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let path = dir.additions();
+    let Some(text) = dir.read_text(&path)? else { return Ok(Additions::default()) };
+    let unreadable = |error: serde_json::Error| DirError::Unreadable {
+        path: path.display().to_string(),
+        what: "a list of added users and rules",
+        why: error.to_string(),
+    };
+    let format: Format = serde_json::from_str(&text).map_err(unreadable)?;
+    if format.format > ADDITIONS_FORMAT {
+        return Err(DirError::Newer { path: path.display().to_string(), found: format.format });
+    }
+    serde_json::from_str(&text).map_err(unreadable)
 }
 
 /// The record of a cluster, or a new one for a cluster that was never made.
@@ -392,6 +432,7 @@ fn inputs(
     dir: &ClusterDir,
     cache: &Cache,
     ports: BTreeMap<PortKey, u16>,
+    additions: Additions,
 ) -> Result<PlanInputs, PlanError> {
     let jars = match Artifact::kafka(&spec.kafka.version) {
         None => Vec::new(),
@@ -407,6 +448,7 @@ fn inputs(
         registry_home: utf8(&cache.directory(Artifact::registry()))?,
         registry_version: Artifact::registry().version().to_owned(),
         ports,
+        additions,
     })
 }
 

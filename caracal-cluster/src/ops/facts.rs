@@ -7,6 +7,7 @@ use futures::future::join_all;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::users::Origin;
 use super::{Operated, OpsError, millis_since, soon};
 use crate::admin::ScramUser;
 use crate::lifecycle::chain;
@@ -19,6 +20,8 @@ use crate::wire::Connection;
 pub struct User {
     /// Its name.
     pub user: String,
+    /// Whose it is.
+    pub origin: Origin,
     /// What the plan lets it do; none for a user that the plan does not know.
     pub role: Option<Role>,
     /// Whether it may do everything.
@@ -72,6 +75,7 @@ fn beside(plan: &ClusterPlan, found: &[ScramUser]) -> Vec<User> {
         let credentials = found.iter().filter(|user| user.name == name).flat_map(|user| &user.credentials);
         User {
             user: name.to_owned(),
+            origin: Origin::of(plan, name),
             role: known.map(|user| user.role),
             super_user: known.is_some_and(|user| user.super_user),
             credentials: credentials

@@ -16,6 +16,8 @@
 //! # }
 //! ```
 
+pub mod acls;
+pub mod certs;
 mod error;
 pub mod facts;
 pub mod groups;
@@ -24,10 +26,12 @@ pub mod lag;
 pub mod logs;
 pub mod nearest;
 pub mod nodes;
+pub mod practices;
 pub mod restart;
 pub mod schemas;
 pub mod topics;
 pub mod transfer;
+pub mod users;
 
 use std::time::Duration;
 

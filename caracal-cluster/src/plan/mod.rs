@@ -5,6 +5,7 @@
 //!
 //! **Architecture invariant:** nothing in this folder does I/O.
 
+mod additions;
 mod broker;
 pub mod check;
 mod jvm;
@@ -17,6 +18,7 @@ mod zookeeper;
 
 use std::collections::BTreeMap;
 
+pub use self::additions::{ADDITIONS_FORMAT, AddedUser, Additions, NamePattern, Scope};
 pub use self::jvm::{CLUSTER_ID_PROPERTY, NODE_PROPERTY};
 pub use self::listeners::{PortKey, guide_ports, port_keys};
 pub use self::model::*;
@@ -25,7 +27,7 @@ pub(crate) use self::registry::GROUP_PREFIX as REGISTRY_GROUP_PREFIX;
 pub(crate) use self::registry::OWN_TOPICS;
 pub use self::registry::REGISTRY_API_PATH;
 pub use self::users::APPLICATION_PREFIX;
-pub(crate) use self::users::twin;
+pub(crate) use self::users::{CLUSTER, added_rules, twin};
 use crate::names::{NodeName, TopicName};
 use crate::spec::ClusterSpec;
 
@@ -42,6 +44,8 @@ pub struct PlanInputs {
     pub registry_version: String,
     /// A port for every listener of [`port_keys`].
     pub ports: BTreeMap<PortKey, u16>,
+    /// What was added to the running cluster beside its description.
+    pub additions: Additions,
 }
 
 /// What keeps a spec from becoming a plan.
@@ -90,7 +94,7 @@ pub fn plan(spec: &ClusterSpec, inputs: &PlanInputs) -> Result<ClusterPlan, Plan
     }
     let names = NodeNames::of(spec);
     let listeners = listeners::plan(spec, &names, &inputs.ports)?;
-    let users = users::users(spec);
+    let users = users::users(spec, &inputs.additions);
     let context = Context { spec, inputs, names: &names, listeners: &listeners, users: &users };
     let mut nodes = Vec::new();
     nodes.extend((1..=spec.kafka.zookeepers).map(|id| zookeeper::node(&context, id)));
@@ -104,7 +108,8 @@ pub fn plan(spec: &ClusterSpec, inputs: &PlanInputs) -> Result<ClusterPlan, Plan
         registry_version: inputs.registry_version.clone(),
         pki: pki::plan(&context),
         nodes,
-        acls: users::acls(spec),
+        acls: users::acls(spec, &inputs.additions),
+        own_rules: inputs.additions.rules.clone(),
         topics: topics(spec),
         subjects: registry::subjects(spec),
         endpoints: Endpoints {
@@ -226,6 +231,7 @@ pub(crate) mod tests {
             registry_home: "/cache/registry".to_owned(),
             registry_version: "3.3.3".to_owned(),
             ports: guide_ports(spec),
+            additions: Additions::default(),
         }
     }
 

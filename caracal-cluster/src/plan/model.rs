@@ -35,6 +35,9 @@ pub struct ClusterPlan {
     pub users: Vec<UserPlan>,
     /// Every access rule; what is not listed is denied.
     pub acls: Vec<AclRule>,
+    /// Rules that somebody added to the running cluster, as text: they are no drift, but nobody's to make either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_rules: Vec<String>,
     /// Every topic, the registry's own included.
     pub topics: Vec<TopicPlan>,
     /// Every subject in the schema registry.
@@ -231,6 +234,31 @@ pub enum Role {
     Consumer,
     /// The schema registry on its own topics.
     Registry,
+    /// Writes topics in transactions of its own, which no other user can fence.
+    TransactionalProducer,
+    /// Reads topics in one consumer group.
+    ConsumerGroup,
+    /// Sees everything and its settings; reads no record and changes nothing.
+    ReadOnlyAdmin,
+    /// What its own rules say.
+    Custom,
+}
+
+impl Role {
+    /// The role as people type it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::InterBroker => "inter-broker",
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+            Self::Registry => "registry",
+            Self::TransactionalProducer => "transactional-producer",
+            Self::ConsumerGroup => "consumer-group",
+            Self::ReadOnlyAdmin => "read-only-admin",
+            Self::Custom => "custom",
+        }
+    }
 }
 
 /// One SCRAM user.
@@ -247,6 +275,9 @@ pub struct UserPlan {
     pub iterations: u32,
     /// Certificate for its TLS, by id; none for a user that only nodes use.
     pub certificate: Option<String>,
+    /// Whether it was added to the running cluster, beside the description.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub added: bool,
 }
 
 /// The kind of resource that a rule is about.
@@ -277,6 +308,8 @@ pub enum PatternKind {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {
+    /// Every operation.
+    All,
     /// Read records or commit offsets.
     Read,
     /// Write records.

@@ -1,46 +1,14 @@
-//! `users list`, `api-versions`, `certs check`.
+//! `api-versions`.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use super::super::exit;
 use super::super::output::{Output, Tone};
-use super::shown::{Grid, count, seconds};
-use super::{Call, Common, ended, words};
-use crate::ops::facts::{self, ApisReport, CertificatesReport, UsersReport};
-use crate::plan::Role;
-
-/// What can be done with users.
-#[derive(Clone, Debug, Subcommand)]
-#[non_exhaustive]
-pub enum UsersCommand {
-    /// Show every SCRAM user: role, mechanism, iterations
-    ///
-    /// Lists the users that the cluster knows beside those of the plan; one that only the plan knows has no
-    /// credential, one that only the cluster knows no role. Changes nothing and shows no secret.
-    ///
-    /// Example:
-    ///     cargo xtask users list
-    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
-    List(FactArgs),
-}
-
-/// What can be done with certificates.
-#[derive(Clone, Debug, Subcommand)]
-#[non_exhaustive]
-pub enum CertsCommand {
-    /// Show every certificate's days left; fail when one ends soon
-    ///
-    /// Reads the certificates in the cluster's directory, the one that ends first at the front; the cluster need
-    /// not run. Exits with 10 when one has expired or ends within --fail-within. Changes nothing.
-    ///
-    /// Example:
-    ///     cargo xtask certs check --fail-within 30d
-    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
-    Check(CertsArgs),
-}
+use super::shown::{Grid, seconds};
+use super::{Call, Common, ended};
+use crate::ops::facts::{self, ApisReport};
 
 /// Arguments of commands that only list.
 #[derive(Args, Clone, Debug)]
@@ -49,28 +17,6 @@ pub struct FactArgs {
     /// Which cluster, and how it is shown.
     #[command(flatten)]
     pub common: Common,
-}
-
-/// Arguments of `certs check`.
-#[derive(Args, Clone, Debug)]
-#[non_exhaustive]
-pub struct CertsArgs {
-    /// Fail when a certificate ends within this span; expired ones always fail
-    #[arg(long, value_name = "SPAN", value_parser = words::span, default_value = "0d")]
-    pub fail_within: Duration,
-    /// Which cluster, and how it is shown.
-    #[command(flatten)]
-    pub common: Common,
-}
-
-pub(super) async fn users(command: &UsersCommand) -> ExitCode {
-    let UsersCommand::List(args) = command;
-    let call = Call::new("users list", &args.common);
-    let listed = async {
-        let report = facts::users(&call.operated()?).await?;
-        call.report(&report, || users_text(&report, call.output))
-    };
-    ended(&call, listed).await
 }
 
 pub(super) async fn api_versions(args: &FactArgs) -> ExitCode {
@@ -82,54 +28,6 @@ pub(super) async fn api_versions(args: &FactArgs) -> ExitCode {
         Ok(if whole { exit::OK } else { exit::UNHEALTHY })
     };
     ended(&call, listed).await
-}
-
-pub(super) async fn certs(command: &CertsCommand) -> ExitCode {
-    let CertsCommand::Check(args) = command;
-    let call = Call::new("certs check", &args.common);
-    let days = i64::try_from(args.fail_within.as_secs().div_ceil(86_400)).unwrap_or(i64::MAX);
-    let checked = async {
-        let report = facts::certificates(&call.operated()?)?;
-        call.report(&report, || certs_text(&report, days, call.output))?;
-        Ok(if report.ending_within(days).next().is_some() { exit::UNHEALTHY } else { exit::OK })
-    };
-    ended(&call, checked).await
-}
-
-fn role(role: Option<Role>) -> &'static str {
-    match role {
-        Some(Role::Admin) => "admin",
-        Some(Role::InterBroker) => "inter-broker",
-        Some(Role::Producer) => "producer",
-        Some(Role::Consumer) => "consumer",
-        Some(Role::Registry) => "registry",
-        None => "- (not in the plan)",
-    }
-}
-
-fn users_text(report: &UsersReport, output: Output) -> String {
-    let rows = report.users.iter().map(|user| {
-        let credentials: Vec<String> = user
-            .credentials
-            .iter()
-            .map(|credential| format!("{} ({})", credential.mechanism, credential.iterations))
-            .collect();
-        let credentials = if credentials.is_empty() {
-            "none: `cluster up` writes it".to_owned()
-        } else {
-            credentials.join(", ")
-        };
-        let name = user.user.clone();
-        vec![
-            name,
-            role(user.role).to_owned(),
-            if user.super_user { "yes" } else { "" }.to_owned(),
-            credentials,
-        ]
-    });
-    let head = &["USER", "ROLE", "SUPER", "CREDENTIAL (ITERATIONS)"];
-    let table = Grid { head, rows: rows.collect(), numbers: &[], spare: &[2] }.text(output);
-    format!("{table}\n\n{} ({})", count(report.users.len(), "user"), seconds(report.millis))
 }
 
 fn apis_text(report: &ApisReport, output: Output) -> String {
@@ -166,21 +64,6 @@ fn apis_text(report: &ApisReport, output: Output) -> String {
 
 fn api_name(key: i16) -> String {
     crate::wire::requests::name_of(key).unwrap_or_else(|| "-".to_owned())
-}
-
-fn certs_text(report: &CertificatesReport, days: i64, output: Output) -> String {
-    let rows = report.certificates.iter().map(|certificate| {
-        let (id, days_left) = (certificate.id.clone(), format!("{}d", certificate.days_left));
-        vec![id, days_left, certificate.info.subject.clone(), certificate.info.serial_hex.clone()]
-    });
-    let head = &["CERTIFICATE", "LEFT", "SUBJECT", "SERIAL"];
-    let table = Grid { head, rows: rows.collect(), numbers: &[1], spare: &[3, 2] }.text(output);
-    let ending: Vec<&str> = report.ending_within(days).map(|found| found.id.as_str()).collect();
-    if ending.is_empty() {
-        return format!("{table}\n\nno certificate ends within {days} days");
-    }
-    let line = format!("within {days} days end: {}", ending.join(", "));
-    format!("{table}\n\n{}", output.paint.paint(Tone::Bad, &line))
 }
 
 #[cfg(test)]

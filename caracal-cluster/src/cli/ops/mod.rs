@@ -3,6 +3,8 @@
 //! One file a group: what can be typed, what is called, how its report reads. What a command does is in
 //! [`crate::ops`].
 
+mod acls;
+mod certs;
 mod facts;
 mod groups;
 mod health;
@@ -12,6 +14,7 @@ mod schemas;
 mod shown;
 mod topics;
 mod transfer;
+mod users;
 mod words;
 
 use std::process::ExitCode;
@@ -19,7 +22,6 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-pub use self::facts::{CertsArgs, CertsCommand, FactArgs, UsersCommand};
 pub use self::groups::{DeleteGroupsArgs, DescribeGroupsArgs, GroupsCommand, ResetGroupArgs, ResetWhere};
 pub use self::health::HealthArgs;
 pub use self::lag::LagArgs;
@@ -33,6 +35,12 @@ pub use self::topics::{
     TopicsCommand,
 };
 pub use self::transfer::{BackupArgs, ConsumeArgs, ProduceArgs, RecordFormat, RestoreArgs};
+pub use self::acls::{AclsCommand, AddRuleArgs, ExplainArgs, ListRulesArgs, RemoveRuleArgs};
+pub use self::certs::{CertsArgs, CertsCommand, RenewArgs, ShowArgs};
+pub use self::facts::FactArgs;
+pub use self::users::{
+    AddArgs, PasswordArgs, RemoveArgs, RoleChoice, SecretArgs, UsersCommand, VerifyUsersArgs,
+};
 use super::args::{Reporting, Target};
 use super::output::{Output, Tone, wrap_indented};
 use super::{exit, json, summary};
@@ -111,10 +119,13 @@ pub enum OperateCommand {
     /// Look at topics, make, change and delete them
     #[command(subcommand, after_help = exit::HELP)]
     Topics(TopicsCommand),
-    /// Look at users
+    /// Look at users, add, remove and prove them
     #[command(subcommand, after_help = exit::HELP)]
     Users(UsersCommand),
-    /// Look at certificates
+    /// Look at access rules, change and explain them
+    #[command(subcommand, after_help = exit::HELP)]
+    Acls(AclsCommand),
+    /// Look at certificates, renew them
     #[command(subcommand, after_help = exit::HELP)]
     Certs(CertsCommand),
 }
@@ -256,8 +267,9 @@ pub(super) async fn operate(command: OperateCommand) -> ExitCode {
         OperateCommand::Groups(command) => groups::run(command).await,
         OperateCommand::Schemas(command) => schemas::run(command).await,
         OperateCommand::Topics(command) => topics::run(command).await,
-        OperateCommand::Users(command) => facts::users(&command).await,
-        OperateCommand::Certs(command) => facts::certs(&command).await,
+        OperateCommand::Users(command) => users::run(command).await,
+        OperateCommand::Acls(command) => acls::run(command).await,
+        OperateCommand::Certs(command) => certs::run(command).await,
     }
 }
 
@@ -269,3 +281,6 @@ pub(super) async fn nodes(command: NodesCommand) -> ExitCode {
 async fn ended(call: &Call, outcome: impl Future<Output = Result<u8, Failure>>) -> ExitCode {
     ExitCode::from(outcome.await.unwrap_or_else(|failure| call.fail(&failure)))
 }
+
+#[cfg(test)]
+mod keys_tests;

@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_secs(10);
 pub(in crate::lifecycle) async fn observe_acls(world: &mut ClusterWorld) -> Result<Observed, StepError> {
     let planned = &world.cluster.plan.acls;
     let found = world.access().admin()?.acls(Deadline::after(DEADLINE)).await?;
-    let drift = AclDrift::between(planned, &found);
+    let drift = AclDrift::between(planned, &found).without(&world.cluster.plan.own_rules);
     for rule in &drift.unplanned {
         // Somebody's own rule is kept: the plan says what must be there, not what else may.
         world.reporter.tell(Event::Note(format!("an access rule that is not in the plan is kept: {rule}")));

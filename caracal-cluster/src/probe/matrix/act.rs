@@ -455,7 +455,8 @@ async fn alter_rules(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
 
 async fn compare_rules(actor: &mut Actor<'_>, deadline: Deadline) -> Tried {
     let found = actor.admin.acls(deadline).await?;
-    let drift = AclDrift::between(&actor.context.plan.acls, &found);
+    let plan = &actor.context.plan;
+    let drift = AclDrift::between(&plan.acls, &found).without(&plan.own_rules);
     if drift.is_empty() {
         return Ok(Seen::Found(rights::planned_rules(actor.context.plan.acls.len())));
     }

@@ -76,6 +76,8 @@ impl<'a> Matrix<'a> {
         let others = self.plan.users.iter().filter(|user| {
             matches!(user.role, Role::Producer | Role::Consumer | Role::Registry)
                 && user.certificate.is_some()
+                // What an added user may do is said by its scope, not by its role alone.
+                && !user.added
         });
         std::iter::once(self.admin).chain(others)
     }

@@ -54,6 +54,12 @@ fn a_small_topology_is_as_in_its_golden_files() {
 }
 
 #[test]
+fn a_topology_with_metrics_is_as_in_its_golden_files() {
+    let spec = SMALL.replace("\"small\"", "\"metered\"") + "[metrics]\nenabled = true\n";
+    compare("metered", &ClusterSpec::parse(&spec, "the test").unwrap());
+}
+
+#[test]
 fn every_default_of_the_guide_is_in_every_broker() {
     let plan = planned(&ClusterSpec::default());
     let mut problems = Vec::new();
@@ -96,6 +102,7 @@ fn planned(spec: &ClusterSpec) -> ClusterPlan {
     let inputs = PlanInputs {
         directory: format!("/state/clusters/{}", spec.name),
         kafka_jars: jars.map(|file| format!("/cache/kafka/{}", file.name())).collect(),
+        metrics_agent: "/cache/metrics/agent.jar".to_owned(),
         registry_home: "/cache/registry".to_owned(),
         registry_version: Artifact::registry().version().to_owned(),
         ports: guide_ports(spec),

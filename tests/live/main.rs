@@ -17,6 +17,7 @@ mod cluster;
 mod converge;
 mod credentials;
 mod jdk;
+mod metrics;
 mod openssl;
 mod operate;
 mod product;
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 13] = [
+    let groups: [&[Test]; 14] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         trouble::TESTS,
         restarts::TESTS,
         // Clusters of their own, each taken down before the next one.
+        metrics::TESTS,
         converge::TESTS,
     ];
     let tests = groups.into_iter().flatten().chain(sidebyside::TESTS).chain(secrets::LAST);

@@ -18,9 +18,11 @@
 
 mod error;
 pub mod facts;
+pub mod grafana;
 pub mod health;
 pub mod lag;
 pub mod logs;
+pub mod metrics;
 pub mod nearest;
 pub mod nodes;
 pub mod restart;

@@ -167,7 +167,7 @@ pub enum Protection {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerPlan {
-    /// `INTERNAL`, `EXTERNAL`, `CLIENT`, `QUORUM`, `ELECTION`, `HTTP`.
+    /// `INTERNAL`, `EXTERNAL`, `CLIENT`, `QUORUM`, `ELECTION`, `HTTP`, `MANAGEMENT`, `METRICS`.
     pub name: ListenerName,
     /// Where it binds.
     pub bind: SocketAddr,
@@ -395,6 +395,11 @@ impl ClusterPlan {
 }
 
 impl NodePlan {
+    /// The listeners on which a broker speaks Kafka's protocol.
+    pub(crate) fn kafka_listeners(&self) -> impl Iterator<Item = &ListenerPlan> {
+        self.listeners.iter().filter(|listener| listener.protection == Protection::MutualTlsScram)
+    }
+
     /// A listener by its name.
     pub fn listener(&self, name: &str) -> Option<&ListenerPlan> {
         self.listeners.iter().find(|listener| listener.name.as_str() == name)

@@ -58,6 +58,7 @@ pub(super) fn node(context: &Context<'_>) -> NodePlan {
     let jvm = Jvm {
         heap_mib: context.spec.registry.heap_mib,
         tuning: Tuning::Start,
+        agent: None,
         temporary: path("run/tmp"),
         system_properties: vec![(
             "smallrye.config.locations",

@@ -47,6 +47,8 @@ pub struct ClusterSpec {
     pub security: SecuritySpec,
     /// The schema registry.
     pub registry: RegistrySpec,
+    /// Metrics of the nodes.
+    pub metrics: MetricsSpec,
     /// Which ports are used.
     pub ports: PortsSpec,
     /// SCRAM users.
@@ -149,6 +151,15 @@ impl Compatibility {
     }
 }
 
+/// Metrics of the nodes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsSpec {
+    /// Whether brokers and ZooKeeper nodes serve Prometheus metrics, each on a loopback port of its own. Off unless
+    /// set: the agent makes each of their JVMs start later.
+    pub enabled: bool,
+}
+
 /// Which ports are used.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -203,6 +214,7 @@ impl Default for ClusterSpec {
             replication: ReplicationSpec::default(),
             security: SecuritySpec::default(),
             registry: RegistrySpec::default(),
+            metrics: MetricsSpec::default(),
             ports: PortsSpec::default(),
             users: default_users(),
             topics: default_topics(),

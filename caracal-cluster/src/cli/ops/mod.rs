@@ -3,9 +3,11 @@
 //! One file a group: what can be typed, what is called, how its report reads. What a command does is in
 //! [`crate::ops`].
 
+mod export;
 mod facts;
 mod health;
 mod lag;
+mod metrics;
 mod nodes;
 mod shown;
 mod words;
@@ -15,9 +17,11 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+pub use self::export::{ExportCommand, ExportReport, GrafanaArgs};
 pub use self::facts::{CertsArgs, CertsCommand, FactArgs, UsersCommand};
 pub use self::health::HealthArgs;
 pub use self::lag::LagArgs;
+pub use self::metrics::MetricsArgs;
 pub use self::nodes::{BlowArgs, LogsArgs, NodesCommand, RestartArgs, Tail};
 use super::args::{Reporting, Target};
 use super::output::{Output, Tone, wrap_indented};
@@ -61,6 +65,21 @@ pub enum OperateCommand {
     ///     cargo xtask api-versions
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     ApiVersions(FactArgs),
+    /// Show what the nodes count: records, bytes, requests, latencies, partitions, heap
+    ///
+    /// Reads each node's Prometheus endpoint, which is bound to loopback and is there when the cluster's description
+    /// says `[metrics] enabled = true`. Figures of each node and of all together; --json has all of them by name.
+    /// Rates are the nodes' own means of the last minute, with --watch those since the look before. Changes
+    /// nothing. Exits with 10 when a node does not answer.
+    ///
+    /// Examples:
+    ///     cargo xtask metrics
+    ///     cargo xtask metrics --node kafka-1 --watch
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Metrics(MetricsArgs),
+    /// Write files for programs of others
+    #[command(subcommand, after_help = exit::HELP)]
+    Export(ExportCommand),
     /// Look at users
     #[command(subcommand, after_help = exit::HELP)]
     Users(UsersCommand),
@@ -188,6 +207,8 @@ pub(super) async fn operate(command: OperateCommand) -> ExitCode {
         OperateCommand::Health(args) => health::run(&args).await,
         OperateCommand::Lag(args) => lag::run(&args).await,
         OperateCommand::ApiVersions(args) => facts::api_versions(&args).await,
+        OperateCommand::Metrics(args) => metrics::run(&args).await,
+        OperateCommand::Export(command) => export::run(&command).await,
         OperateCommand::Users(command) => facts::users(&command).await,
         OperateCommand::Certs(command) => facts::certs(&command).await,
     }

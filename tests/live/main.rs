@@ -16,7 +16,10 @@ mod clients;
 mod cluster;
 mod converge;
 mod credentials;
+mod dashboard;
+mod doctor;
 mod jdk;
+mod memory;
 mod metrics;
 mod openssl;
 mod operate;
@@ -26,6 +29,7 @@ mod restarts;
 mod scram;
 mod secrets;
 mod sidebyside;
+mod terminal;
 mod tools;
 mod trouble;
 mod trouble_machine;
@@ -44,7 +48,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 14] = [
+    let groups: [&[Test]; 19] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -53,11 +57,16 @@ fn main() -> ExitCode {
         client::TESTS,
         scram::TESTS,
         secrets::TESTS,
+        doctor::TESTS,
+        dashboard::TESTS,
+        terminal::TESTS,
         // Never get beyond the first steps.
         trouble_machine::TESTS,
+        memory::REFUSED,
         // Spoil the shared cluster, and leave it mended.
         verify::TESTS,
         operate::TESTS,
+        memory::KILLED,
         trouble::TESTS,
         restarts::TESTS,
         // Clusters of their own, each taken down before the next one.

@@ -22,6 +22,7 @@ pub mod exit;
 pub mod json;
 pub mod ops;
 mod output;
+pub mod reference;
 mod run;
 mod signal;
 mod summary;

@@ -2,7 +2,7 @@
 
 use super::jvm::{Jvm, Main, Tuning, argument_file, audit_log4j, file_uri, log4j};
 use super::model::{Ca, FilePlan, ListenerPlan, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan};
-use super::{Context, advertised, metrics, pki, users};
+use super::{Context, advertised, memory, metrics, pki, users};
 use crate::properties::Properties;
 
 /// Reads a file of a folder as a value: how a password reaches Kafka without standing in its configuration.
@@ -59,6 +59,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
             secret("secrets/passwords/inter-broker", SecretContent::Password(inter_broker.name.clone())),
         ],
         stop_seconds: 60,
+        memory: memory::of(context.spec, NodeRole::Broker),
     }
 }
 

@@ -9,6 +9,7 @@ mod broker;
 pub mod check;
 mod jvm;
 mod listeners;
+pub(crate) mod memory;
 mod metrics;
 mod model;
 mod pki;

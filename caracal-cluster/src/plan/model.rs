@@ -149,6 +149,19 @@ pub struct NodePlan {
     pub secrets: Vec<SecretFilePlan>,
     /// Seconds that it gets to stop before it is killed.
     pub stop_seconds: u32,
+    /// How much memory it may come to use; a plan of an earlier version does not say.
+    #[serde(default)]
+    pub memory: MemoryPlan,
+}
+
+/// How much memory a node may come to use, in MiB.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryPlan {
+    /// Its JVM's heap at most.
+    pub heap_mib: u32,
+    /// What its JVM needs beside the heap.
+    pub beside_mib: u32,
 }
 
 /// How a listener is protected.

@@ -2,7 +2,7 @@
 
 use super::jvm::{Jvm, Main, Tuning, argument_file, file_uri, log4j};
 use super::model::{Ca, FilePlan, NodePlan, NodeRole, SecretContent, SecretFilePlan};
-use super::{Context, metrics, pki};
+use super::{Context, memory, metrics, pki};
 use crate::properties::Properties;
 
 pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
@@ -41,6 +41,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
             secret("secrets/control.truststore.pem", SecretContent::TruststorePem(vec![Ca::Control])),
         ],
         stop_seconds: 20,
+        memory: memory::of(context.spec, NodeRole::Zookeeper),
     }
 }
 

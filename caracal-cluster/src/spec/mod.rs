@@ -49,6 +49,8 @@ pub struct ClusterSpec {
     pub registry: RegistrySpec,
     /// Metrics of the nodes.
     pub metrics: MetricsSpec,
+    /// How much memory all nodes together may come to use.
+    pub memory: MemorySpec,
     /// Which ports are used.
     pub ports: PortsSpec,
     /// SCRAM users.
@@ -160,6 +162,16 @@ pub struct MetricsSpec {
     pub enabled: bool,
 }
 
+/// How much memory all nodes together may come to use: the sum of the heaps and of what each JVM needs beside it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MemorySpec {
+    /// The most that this description may ask for, in MiB; unset: what the machine has.
+    pub limit_mib: Option<u32>,
+    /// Start also when this machine cannot give as much at the moment; the kernel may then end a node.
+    pub overcommit: bool,
+}
+
 /// Which ports are used.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -215,6 +227,7 @@ impl Default for ClusterSpec {
             security: SecuritySpec::default(),
             registry: RegistrySpec::default(),
             metrics: MetricsSpec::default(),
+            memory: MemorySpec::default(),
             ports: PortsSpec::default(),
             users: default_users(),
             topics: default_topics(),

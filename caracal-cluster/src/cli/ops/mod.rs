@@ -3,6 +3,8 @@
 //! One file a group: what can be typed, what is called, how its report reads. What a command does is in
 //! [`crate::ops`].
 
+mod dashboard;
+mod doctor;
 mod export;
 mod facts;
 mod health;
@@ -17,6 +19,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+pub use self::dashboard::DashboardArgs;
+pub use self::doctor::{ConnectArgs, DoctorArgs, DoctorCommand};
 pub use self::export::{ExportCommand, ExportReport, GrafanaArgs};
 pub use self::facts::{CertsArgs, CertsCommand, FactArgs, UsersCommand};
 pub use self::health::HealthArgs;
@@ -47,6 +51,28 @@ pub enum OperateCommand {
     ///     cargo xtask health --watch
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Health(HealthArgs),
+    /// Show the cluster live, as a page in a browser
+    ///
+    /// Serves on 127.0.0.1 until Ctrl-C and prints the address, which holds a random word: whoever has it may look,
+    /// nobody else. The page shows nodes with state, controller and listeners, partitions in trouble, topics with rate and
+    /// size, groups with lag, certificates' days left and the last `verify`. It loads nothing from anywhere else.
+    /// Changes nothing.
+    ///
+    /// Example:
+    ///     cargo xtask dashboard
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Dashboard(DashboardArgs),
+    /// Say what is wrong with this machine, or with a connection, and what to do
+    ///
+    /// Looks at Java, Maven, Docker, memory (control groups included), disk, ports, clock, permissions of the cluster's
+    /// files, git's view of them, and OpenSSL: each ok, warn or fail, with the next step. The cluster need not exist.
+    /// Changes nothing. Exits with 3 when something failed. `doctor connect` looks at one address.
+    ///
+    /// Examples:
+    ///     cargo xtask doctor
+    ///     cargo xtask doctor connect localhost:9093 --user consumer
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Doctor(DoctorArgs),
     /// Show how far consumer groups are behind
     ///
     /// Without a name all groups, with one its partitions. Changes nothing. Exits with 11 when --fail-over is
@@ -205,6 +231,8 @@ impl Call {
 pub(super) async fn operate(command: OperateCommand) -> ExitCode {
     match command {
         OperateCommand::Health(args) => health::run(&args).await,
+        OperateCommand::Dashboard(args) => dashboard::run(&args).await,
+        OperateCommand::Doctor(args) => doctor::run(&args).await,
         OperateCommand::Lag(args) => lag::run(&args).await,
         OperateCommand::ApiVersions(args) => facts::api_versions(&args).await,
         OperateCommand::Metrics(args) => metrics::run(&args).await,

@@ -8,6 +8,7 @@ use crate::program::{Ended, Program};
 
 pub(crate) const TESTS: &[Test] = &[
     ("terminal::a_width_of_60_columns_is_kept_by_every_reading_command", narrow),
+    ("terminal::nodes_users_and_clusters_are_completed", completions),
     ("terminal::a_reader_that_has_gone_away_is_no_fault_of_any_command", closed_pipe),
 ];
 
@@ -80,5 +81,42 @@ fn closed_pipe() -> Result<()> {
             ensure!(!text.contains("panic") && !text.contains("broken pipe"), "{words:?}:\n{text}");
         }
     }
+    Ok(())
+}
+
+/// What a shell would offer after a line, the last word of which is being typed.
+fn offered(cluster: &TestCluster, words: &[&str]) -> Result<String> {
+    let words: Vec<String> =
+        [&["--", "xtask"], words].concat().iter().map(|word| (*word).to_owned()).collect();
+    let at = (words.len() - 2).to_string();
+    // As the script for bash asks.
+    let command = cluster.command(&words)?.env("CARACAL_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", at);
+    let command = command.env("_CLAP_COMPLETE_COMP_TYPE", "9").env("_CLAP_COMPLETE_SPACE", "true");
+    Ok(command.env("_CLAP_IFS", "\n").run()?.succeeded()?.text())
+}
+
+fn completions() -> Result<()> {
+    let cluster = cluster::shared()?;
+    let name = cluster.name();
+    let has = |text: &str, wanted: &[&str]| -> Result<()> {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for word in wanted {
+            ensure!(lines.contains(word), "`{word}` is not offered:\n{text}");
+        }
+        Ok(())
+    };
+    has(&offered(cluster, &["cluster", ""])?, &["up", "logs", "ps"])?;
+    has(&offered(cluster, &["cluster", "logs", "--name", name, ""])?, &["kafka-1", "schema-registry"])?;
+    has(&offered(cluster, &["metrics", "--name", name, "--node", "zoo"])?, &["zookeeper-1"])?;
+    has(
+        &offered(cluster, &["doctor", "connect", "x:1", "--name", name, "--user", ""])?,
+        &["admin", "consumer"],
+    )?;
+    has(&offered(cluster, &["health", "--name", ""])?, &[name])?;
+    // The script itself, judged by the shell that reads it.
+    let words: Vec<String> = ["completions", "bash"].map(str::to_owned).to_vec();
+    let script = cluster.run(cluster.command(&words)?)?.succeeded()?;
+    let sound = Program::needed("bash")?.args(["-n"]).input(script.stdout).run()?;
+    sound.succeeded()?;
     Ok(())
 }

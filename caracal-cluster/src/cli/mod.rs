@@ -18,6 +18,7 @@
 //! ```
 
 mod args;
+pub mod complete;
 pub mod exit;
 pub mod json;
 pub mod ops;

@@ -8,8 +8,8 @@ use caracal_scram::Mechanism;
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
-use super::super::exit;
 use super::super::output::{Output, Tone, wrap_indented};
+use super::super::{complete, exit};
 use super::shown::seconds;
 use super::{Call, Common, Failure, ended};
 use crate::lifecycle::chain;
@@ -59,7 +59,7 @@ pub struct ConnectArgs {
     #[arg(value_name = "HOST:PORT")]
     pub address: String,
     /// Try to get in as this user of the cluster
-    #[arg(long, value_name = "USER", conflicts_with = "profile")]
+    #[arg(long, value_name = "USER", conflicts_with = "profile", add = complete::users())]
     pub user: Option<String>,
     /// Try to get in as a connection profile says (`clients/<user>/profile.toml`)
     #[arg(long, value_name = "FILE")]

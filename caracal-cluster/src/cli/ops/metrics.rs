@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::super::output::{Output, Tone};
-use super::super::{exit, signal};
+use super::super::{complete, exit, signal};
 use super::shown::{Grid, seconds};
 use super::{Call, Common, Failure, ended, words};
 use crate::ops::metrics::{FIGURES, Figure, Looker, MetricsReport, Unit};
@@ -16,7 +16,7 @@ use crate::ops::metrics::{FIGURES, Figure, Looker, MetricsReport, Unit};
 #[non_exhaustive]
 pub struct MetricsArgs {
     /// Only these nodes (`kafka-1`); may be given several times [default: all]
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", add = complete::nodes())]
     pub node: Vec<String>,
     /// Look again and again, until Ctrl-C; rates are then those since the look before
     #[arg(long)]

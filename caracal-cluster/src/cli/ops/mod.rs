@@ -3,6 +3,7 @@
 //! One file a group: what can be typed, what is called, how its report reads. What a command does is in
 //! [`crate::ops`].
 
+mod completions;
 mod dashboard;
 mod doctor;
 mod export;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+pub use self::completions::CompletionsArgs;
 pub use self::dashboard::DashboardArgs;
 pub use self::doctor::{ConnectArgs, DoctorArgs, DoctorCommand};
 pub use self::export::{ExportCommand, ExportReport, GrafanaArgs};
@@ -51,6 +53,16 @@ pub enum OperateCommand {
     ///     cargo xtask health --watch
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Health(HealthArgs),
+    /// Print what a shell has to read to complete commands, nodes, users, topics and groups
+    ///
+    /// The script defines the word `xtask` for `cargo xtask` (bash, zsh, fish) and completes it. Names of nodes, users
+    /// and clusters come from files, those of topics and groups from the brokers, within a second. Changes nothing.
+    ///
+    /// Examples:
+    ///     source <(cargo xtask completions bash)
+    ///     cargo xtask completions fish | source
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Completions(CompletionsArgs),
     /// Show the cluster live, as a page in a browser
     ///
     /// Serves on 127.0.0.1 until Ctrl-C and prints the address, which holds a random word: whoever has it may look,
@@ -231,6 +243,7 @@ impl Call {
 pub(super) async fn operate(command: OperateCommand) -> ExitCode {
     match command {
         OperateCommand::Health(args) => health::run(&args).await,
+        OperateCommand::Completions(args) => completions::run(&args).await,
         OperateCommand::Dashboard(args) => dashboard::run(&args).await,
         OperateCommand::Doctor(args) => doctor::run(&args).await,
         OperateCommand::Lag(args) => lag::run(&args).await,

@@ -256,8 +256,10 @@ mod tests {
         let listener = tokio::net::UnixListener::bind(&socket).unwrap();
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 20];
-            stream.read_exact(&mut request).await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
             stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n{\"Version\":\"20.10.24\"}").await.unwrap();
         });
         assert_eq!(docker(&socket).await.seen, "engine 20.10.24");

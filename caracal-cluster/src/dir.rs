@@ -230,6 +230,11 @@ impl ClusterDir {
         self.node(node).join("logs/audit.log")
     }
 
+    /// How the last `verify` went.
+    pub fn last_verify(&self) -> PathBuf {
+        self.path().join("last-verify.json")
+    }
+
     /// The hint at a node's running process.
     pub fn node_process(&self, node: &NodeName) -> PathBuf {
         self.node(node).join("run/process.json")

@@ -54,6 +54,29 @@ fn a_small_topology_is_as_in_its_golden_files() {
 }
 
 #[test]
+fn a_topology_with_metrics_is_as_in_its_golden_files() {
+    let spec = SMALL.replace("\"small\"", "\"metered\"") + "[metrics]\nenabled = true\n";
+    compare("metered", &ClusterSpec::parse(&spec, "the test").unwrap());
+}
+
+#[test]
+fn the_reference_says_what_the_commands_help_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference.md");
+    let rendered = caracal_cluster::cli::reference::markdown();
+    if std::env::var_os("CARACAL_BLESS").is_some_and(|value| value == "1") {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        caracal_pki::store::write_public(&path, rendered.as_bytes()).unwrap();
+        return;
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == rendered,
+        "docs/reference.md is not what the commands' help says; write it by `cargo xtask golden --bless`:\n{}",
+        diff(&found, &rendered)
+    );
+}
+
+#[test]
 fn every_default_of_the_guide_is_in_every_broker() {
     let plan = planned(&ClusterSpec::default());
     let mut problems = Vec::new();
@@ -96,6 +119,7 @@ fn planned(spec: &ClusterSpec) -> ClusterPlan {
     let inputs = PlanInputs {
         directory: format!("/state/clusters/{}", spec.name),
         kafka_jars: jars.map(|file| format!("/cache/kafka/{}", file.name())).collect(),
+        metrics_agent: "/cache/metrics/agent.jar".to_owned(),
         registry_home: "/cache/registry".to_owned(),
         registry_version: Artifact::registry().version().to_owned(),
         ports: guide_ports(spec),

@@ -89,10 +89,10 @@ pub fn inspect_pem(pem: &str) -> Result<Vec<CertificateInfo>, PkiError> {
     pem::certificates(pem.as_bytes())?.iter().map(|der| Ok(describe(&x509::parse(der)?, der))).collect()
 }
 
-/// Reads one certificate in DER, as a handshake presents it.
+/// Reads one certificate in DER form, as a TLS peer presents it.
 ///
 /// # Errors
-/// [`PkiError`] when it cannot be read.
+/// [`PkiError::MalformedPem`] when it cannot be read.
 pub fn inspect_der(der: &[u8]) -> Result<CertificateInfo, PkiError> {
     Ok(describe(&x509::parse(der)?, der))
 }

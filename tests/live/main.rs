@@ -18,8 +18,12 @@ mod clients;
 mod cluster;
 mod converge;
 mod credentials;
+mod dashboard;
+mod doctor;
 mod groups;
 mod jdk;
+mod memory;
+mod metrics;
 mod openssl;
 mod operate;
 mod product;
@@ -29,6 +33,7 @@ mod schemas;
 mod scram;
 mod secrets;
 mod sidebyside;
+mod terminal;
 mod tools;
 mod topics;
 mod transfer;
@@ -50,7 +55,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 20] = [
+    let groups: [&[Test]; 26] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -59,8 +64,12 @@ fn main() -> ExitCode {
         client::TESTS,
         scram::TESTS,
         secrets::TESTS,
+        doctor::TESTS,
+        dashboard::TESTS,
+        terminal::TESTS,
         // Never get beyond the first steps.
         trouble_machine::TESTS,
+        memory::REFUSED,
         // Spoil the shared cluster, and leave it mended.
         verify::TESTS,
         operate::TESTS,
@@ -71,9 +80,11 @@ fn main() -> ExitCode {
         users::TESTS,
         acls::TESTS,
         certs::TESTS,
+        memory::KILLED,
         trouble::TESTS,
         restarts::TESTS,
         // Clusters of their own, each taken down before the next one.
+        metrics::TESTS,
         converge::TESTS,
     ];
     let tests = groups.into_iter().flatten().chain(sidebyside::TESTS).chain(secrets::LAST);

@@ -160,7 +160,7 @@ fn blows() -> Result<()> {
     ensure!(cluster.pid(&format!("{}-kafka-2", cluster.name()))? == pid, "a dry run killed it");
     operate(cluster, &["cluster", "kill", "kafka-2"])?.succeeded()?.saying(&["killed", "undo:"])?;
     let killed = operate(cluster, &["health"])?.failed()?;
-    killed.saying(&["NOT healthy", "kafka-2", "has ended by itself"])?;
+    killed.saying(&["NOT healthy", "kafka-2", "was killed by `cluster kill`"])?;
     operate(cluster, &["cluster", "restart", "kafka-2"])?.succeeded()?.saying(&["started", "in sync"])?;
     operate(cluster, &["health", "--wait", "2m"])?.succeeded()?;
     Ok(())

@@ -37,6 +37,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mvn", "Maven (`apt-get install maven`)"),
     ("openssl", "OpenSSL 3 (`apt-get install openssl`)"),
     ("python3", "Python 3 with venv (`apt-get install python3-venv`)"),
+    ("bash", "bash (`apt-get install bash`)"),
+    ("script", "bsdutils (`apt-get install bsdutils`)"),
     ("unshare", "util-linux (`apt-get install util-linux`)"),
 ];
 

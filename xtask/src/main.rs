@@ -45,6 +45,8 @@ enum Xtask {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // A shell that completes asks by a variable; everybody else goes on.
+    cli::complete::answer(<Arguments as clap::CommandFactory>::command);
     let done = match Arguments::parse().command {
         Xtask::Cluster(command) => return cli::run(*command).await,
         Xtask::Test(arguments) => checks::test(&arguments),

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::exit;
 use super::ops::{NodesCommand, OperateCommand};
+use super::{complete, exit};
 use crate::dir::{DirError, StateRoot};
 use crate::lifecycle::commands::Selection;
 use crate::names::ClusterName;
@@ -145,7 +145,7 @@ pub enum ClusterCommand {
 #[non_exhaustive]
 pub struct Target {
     /// The cluster's name [default: caracal]; only `caracal` uses the well-known ports
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = complete::clusters())]
     pub name: Option<ClusterName>,
     /// Where clusters are kept [default: $CARACAL_STATE_DIR, else .caracal]
     #[arg(long, value_name = "DIR")]

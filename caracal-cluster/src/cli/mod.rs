@@ -18,10 +18,12 @@
 //! ```
 
 mod args;
+pub mod complete;
 pub mod exit;
 pub mod json;
 pub mod ops;
 mod output;
+pub mod reference;
 mod run;
 mod signal;
 mod summary;

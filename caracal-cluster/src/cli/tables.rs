@@ -3,7 +3,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-use super::output::{Paint, Tone, columns};
+use super::output::{Paint, Tone, columns, wrap_indented};
 use crate::lifecycle::commands::{ClusterSummary, ListReport, NodeStatus, PsReport};
 use crate::plan::NodeRole;
 
@@ -37,6 +37,10 @@ pub(super) fn ps(report: &PsReport, width: Option<usize>, paint: Paint) -> Strin
     let head = format!("cluster {}: {running} of {} nodes running", report.cluster, report.nodes.len());
     let place = paint.paint(Tone::Dim, &report.directory.display().to_string());
     let mut text = format!("{}\n{place}\n\n{}", paint.paint(Tone::Bold, &head), painted(&table, paint));
+    for (node, death) in report.nodes.iter().filter_map(|node| Some((&node.node, node.death.as_ref()?))) {
+        let line = wrap_indented(&format!("{node} {death}"), Some(width));
+        text.push_str(&["\n", &paint.paint(Tone::Bad, "!"), " ", &line].concat());
+    }
     for warning in &report.warnings {
         text.push_str(&["\n", &paint.paint(Tone::Warn, "!"), " ", warning].concat());
     }
@@ -193,6 +197,7 @@ mod tests {
             node: name.parse().unwrap(),
             role: Some(role),
             state,
+            death: None,
             pid: running.then_some(1_234_567),
             rss_bytes: running.then_some(398 << 20),
             uptime_seconds: running.then_some(3725),

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Credentials, CredentialsError};
 use crate::dir::{ClusterDir, DirError};
-use crate::plan::{ListenerPlan, NodePlan, SecretContent};
+use crate::plan::{ListenerPlan, METRICS, NodePlan, SecretContent};
 
 /// The entry of a node's digests that is no file: where it listens, which its peers have to know.
 pub const LISTENERS: &str = "listeners";
@@ -85,7 +85,9 @@ impl<'a> NodeFiles<'a> {
             let ListenerPlan { name, bind, advertised_host, advertised_port, .. } = listener;
             format!("{name} {bind} {advertised_host}:{advertised_port}\n")
         };
-        let listeners: String = self.node.listeners.iter().map(listener).collect();
+        // No other node has to do with the metrics' port, which stands in the node's own arguments too.
+        let shared = self.node.listeners.iter().filter(|listener| listener.name.as_str() != METRICS);
+        let listeners: String = shared.map(listener).collect();
         let contents = self.contents()?.into_iter().chain([(LISTENERS.to_owned(), listeners.into())]);
         Ok(contents
             .map(|(path, text)| {

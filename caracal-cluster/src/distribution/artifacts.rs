@@ -39,6 +39,14 @@ static APICURIO_3_3_3: Artifact = Artifact {
     content: Content::Unpacked(LockText::new(include_str!("../../locks/apicurio-3.3.3.lock"))),
 };
 
+static JMX_PROMETHEUS_1_0_1: Artifact = Artifact {
+    name: "jmx-prometheus",
+    version: "1.0.1",
+    pom: include_str!("../../locks/jmx-prometheus-1.0.1.pom.xml"),
+    download: LockText::new(include_str!("../../locks/jmx-prometheus-1.0.1.lock")),
+    content: Content::AsDownloaded,
+};
+
 /// Every version of Kafka there is a lock for, the default first.
 static KAFKAS: [&Artifact; 1] = [&KAFKA_3_9_2];
 
@@ -63,7 +71,12 @@ impl Artifact {
         &APICURIO_3_3_3
     }
 
-    /// Short name: `kafka`, `apicurio`.
+    /// The agent that serves a node's metrics; fetched only for clusters that ask for it.
+    pub fn metrics_agent() -> &'static Self {
+        &JMX_PROMETHEUS_1_0_1
+    }
+
+    /// Short name: `kafka`, `apicurio`, `jmx-prometheus`.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -156,6 +169,7 @@ mod tests {
             assert!(kafka_lock().file(jar).is_some(), "{jar}");
         }
         assert!(registry_lock().file("quarkus-run.jar").is_some());
+        assert_eq!(Artifact::metrics_agent().lock().files().len(), 1, "the agent is one jar");
         let archive = Artifact::registry().download().files();
         assert_eq!(archive.len(), 1);
         assert!(archive[0].name().ends_with(".tar.gz"));
@@ -166,7 +180,7 @@ mod tests {
         assert_eq!(Artifact::kafka("3.9.2").unwrap().version(), "3.9.2");
         assert!(Artifact::kafka("3.9").is_none());
         assert_eq!(Artifact::kafka_versions().next(), Some("3.9.2"));
-        for artifact in [Artifact::default_kafka(), Artifact::registry()] {
+        for artifact in [Artifact::default_kafka(), Artifact::registry(), Artifact::metrics_agent()] {
             assert!(artifact.pom().contains(&format!("<version>{}</version>", artifact.version())));
         }
     }

@@ -23,8 +23,8 @@ mod maven;
 mod unpack;
 
 pub use artifacts::{Artifact, kafka_lock, registry_lock};
-pub(crate) use cache::is_executable;
 pub use cache::{Cache, InstallError, Installed, Tools};
+pub(crate) use cache::{is_executable, on_path};
 pub use java::{
     FoundJava, Java, JavaError, JavaPolicy, JavaSource, JavaVersion, find_java, find_or_fetch,
     find_or_fetched,

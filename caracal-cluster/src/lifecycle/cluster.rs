@@ -442,9 +442,13 @@ fn inputs(
             files.map(|file| utf8(&home.join(file.name()))).collect::<Result<_, _>>()?
         }
     };
+    let agent = Artifact::metrics_agent();
+    let agent_home = cache.directory(agent);
+    let agent_jar = agent.lock().files().first().map(|file| agent_home.join(file.name()));
     Ok(PlanInputs {
         directory: utf8(&dir.path())?,
         kafka_jars: jars,
+        metrics_agent: utf8(&agent_jar.unwrap_or(agent_home))?,
         registry_home: utf8(&cache.directory(Artifact::registry()))?,
         registry_version: Artifact::registry().version().to_owned(),
         ports,

@@ -24,6 +24,7 @@ use super::error::StepError;
 use super::world::ClusterWorld;
 use crate::dir::{DirError, DirLock, StateRoot};
 use crate::names::{ClusterName, UserName};
+use crate::ops::dashboard::snapshot::LastVerify;
 use crate::plan::Endpoints;
 use crate::probe::matrix::{self, Cell, VerifyError, VerifyOptions, VerifyReport};
 
@@ -248,7 +249,10 @@ pub async fn verify(
     if !cluster.plan.nodes.iter().any(|node| runtime.observe(node).is_running()) {
         return Err(CommandError::NotRunning { cluster: cluster.plan.cluster });
     }
-    Ok(matrix::verify(&cluster, options, told).await?)
+    let report = matrix::verify(&cluster, options, told).await?;
+    // For the dashboard; a folder that cannot be written to makes no proof worse.
+    let _ = cluster.dir.write_json(&cluster.dir.last_verify(), &LastVerify::of(&report));
+    Ok(report)
 }
 
 /// What is left of a cluster; what `down` would end.

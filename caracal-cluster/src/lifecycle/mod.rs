@@ -7,7 +7,7 @@ pub mod down;
 pub mod engine;
 mod error;
 mod single;
-mod steps;
+pub(crate) mod steps;
 mod world;
 
 pub use self::access::Access;

@@ -18,12 +18,16 @@
 
 pub mod acls;
 pub mod certs;
+pub mod dashboard;
+pub mod doctor;
 mod error;
 pub mod facts;
+pub mod grafana;
 pub mod groups;
 pub mod health;
 pub mod lag;
 pub mod logs;
+pub mod metrics;
 pub mod nearest;
 pub mod nodes;
 pub mod practices;
@@ -37,7 +41,7 @@ use std::time::Duration;
 
 pub use self::error::OpsError;
 use crate::admin::Admin;
-use crate::dir::DirLock;
+use crate::dir::{DirLock, StateRoot};
 use crate::lifecycle::access::Access;
 use crate::lifecycle::cluster::Cluster;
 use crate::lifecycle::commands::Selection;
@@ -94,6 +98,23 @@ impl Operated {
     pub fn nodes(&self, names: &[String]) -> Result<Vec<&NodePlan>, OpsError> {
         chosen(&self.cluster, names)
     }
+}
+
+/// The listener that a cluster of this state root has planned at an address of this machine, as
+/// `cluster node listener`.
+pub fn planned_at(root: &StateRoot, address: &str) -> Option<String> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    if !matches!(host, "localhost" | "127.0.0.1" | "[::1]") {
+        return None;
+    }
+    root.clusters().iter().find_map(|name| {
+        let plan = crate::lifecycle::cluster::last_plan(&root.cluster(name))?;
+        plan.nodes.iter().find_map(|node| {
+            let listener = node.listeners.iter().find(|listener| listener.dial.port() == port)?;
+            Some(format!("{} {}", node.name, listener.name))
+        })
+    })
 }
 
 /// As [`Operated::nodes`].

@@ -2,7 +2,7 @@
 
 use super::jvm::{Jvm, Main, Tuning, argument_file, audit_log4j, file_uri, log4j};
 use super::model::{Ca, FilePlan, ListenerPlan, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan};
-use super::{Context, advertised, pki, users};
+use super::{Context, advertised, memory, metrics, pki, users};
 use crate::properties::Properties;
 
 /// Reads a file of a folder as a value: how a password reaches Kafka without standing in its configuration.
@@ -15,6 +15,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
     let jvm = Jvm {
         heap_mib: context.spec.kafka.heap_mib,
         tuning: Tuning::Throughput,
+        agent: metrics::agent(context, name),
         temporary: path("run/tmp"),
         system_properties: vec![
             ("kafka.logs.dir", path("logs")),
@@ -36,14 +37,17 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
         role: NodeRole::Broker,
         id: id.into(),
         listeners: context.listeners_of(name).to_vec(),
-        files: vec![
+        files: [
             file("config/server.properties", server_properties(context, id)),
             file("config/node.args", argument_file(name, &jvm)),
             file(
                 "config/log4j.properties",
                 log4j(&path("logs/server.log"), QUIET) + &audit_log4j(&path("logs/audit.log")),
             ),
-        ],
+        ]
+        .into_iter()
+        .chain(metrics::file(context, NodeRole::Broker))
+        .collect(),
         secrets: vec![
             secret("secrets/listener.keystore.pem", SecretContent::KeystorePem(pki::listener_id(name))),
             secret("secrets/listener.truststore.pem", SecretContent::TruststorePem(vec![Ca::Data])),
@@ -55,6 +59,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
             secret("secrets/passwords/inter-broker", SecretContent::Password(inter_broker.name.clone())),
         ],
         stop_seconds: 60,
+        memory: memory::of(context.spec, NodeRole::Broker),
     }
 }
 
@@ -65,13 +70,14 @@ fn server_properties(context: &Context<'_>, id: u16) -> String {
     let name = &context.names.brokers[usize::from(id) - 1];
     let mut p = Properties::new();
     p.section("Identity").set("broker.id", id).set("broker.id.generation.enable", false);
-    listeners(&mut p, context, context.listeners_of(name));
+    let kafka: Vec<&ListenerPlan> = context.kafka_listeners(name).collect();
+    listeners(&mut p, context, &kafka);
     let passwords = context.node_path(name, "secrets/passwords");
     p.section("Passwords are read from files")
         .set("config.providers", "directory")
         .set("config.providers.directory.class", DIRECTORY_PROVIDER)
         .set("config.providers.directory.param.allowed.paths", &passwords);
-    for listener in context.listeners_of(name) {
+    for listener in kafka {
         listener_security(&mut p, context, id, listener, &passwords);
     }
     p.set("sasl.mechanism.inter.broker.protocol", "SCRAM-SHA-512");
@@ -96,9 +102,9 @@ fn server_properties(context: &Context<'_>, id: u16) -> String {
     p.render(&format!("Kafka broker {name}"))
 }
 
-fn listeners(p: &mut Properties, context: &Context<'_>, listeners: &[ListenerPlan]) {
+fn listeners(p: &mut Properties, context: &Context<'_>, listeners: &[&ListenerPlan]) {
     let join = |part: &dyn Fn(&ListenerPlan) -> String| -> String {
-        listeners.iter().map(part).collect::<Vec<_>>().join(",")
+        listeners.iter().map(|listener| part(listener)).collect::<Vec<_>>().join(",")
     };
     p.section("Listeners")
         .set("listeners", join(&|l| format!("{}://{}:{}", l.name, l.bind.ip(), l.bind.port())))

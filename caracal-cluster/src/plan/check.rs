@@ -80,7 +80,7 @@ fn listener_prefixes(node: &NodePlan, notes: &mut Vec<Note>) {
                 );
             }
         }
-        for listener in &node.listeners {
+        for listener in node.kafka_listeners() {
             let key = format!("{}ssl.client.auth", listener.name.config_prefix());
             if !entries.iter().any(|(known, value)| *known == key && value == "required") {
                 let consequence = "is not `required`: anybody can shake hands without a certificate";

@@ -19,6 +19,8 @@ const DISALLOWED_LOGIN_MODULES: &str =
 pub(super) struct Jvm<'a> {
     pub heap_mib: u32,
     pub tuning: Tuning,
+    /// An agent with its arguments, as `-javaagent:` takes it.
+    pub agent: Option<String>,
     /// Folder for what a JVM and its libraries unpack. The system's own is shared with other users, and a
     /// node that is killed would leave its part there for good.
     pub temporary: String,
@@ -71,6 +73,7 @@ pub(super) fn argument_file(node: &NodeName, jvm: &Jvm<'_>) -> String {
     // The logs of all nodes can be merged only when their times mean the same.
     lines.push("-Duser.timezone=UTC".to_owned());
     lines.push(format!("-Dorg.apache.kafka.disallowed.login.modules={DISALLOWED_LOGIN_MODULES}"));
+    lines.extend(jvm.agent.iter().map(|agent| quote(&format!("-javaagent:{agent}"))));
     lines.extend(jvm.system_properties.iter().map(|(key, value)| quote(&format!("-D{key}={value}"))));
     match &jvm.main {
         Main::Class { class_path, name, arguments } => {

@@ -16,6 +16,9 @@ pub type PortKey = (NodeName, String);
 /// The host that every listener of a local cluster advertises and that its certificate carries.
 pub(super) const HOST: &str = "localhost";
 
+/// The listener on which a node serves its metrics, where metrics are wanted.
+pub const METRICS: &str = "METRICS";
+
 const ZOOKEEPER: [(&str, Protection); 3] = [
     ("CLIENT", Protection::MutualTls),
     ("QUORUM", Protection::MutualTls),
@@ -27,11 +30,9 @@ const REGISTRY: [(&str, Protection); 2] = [("HTTP", Protection::Http), ("MANAGEM
 
 /// Every listener that needs a port, in the order of the nodes.
 pub fn port_keys(spec: &ClusterSpec) -> Vec<PortKey> {
-    table(&NodeNames::of(spec))
+    table(spec, &NodeNames::of(spec))
         .into_iter()
-        .flat_map(|(node, listeners, _)| {
-            listeners.iter().map(move |(name, _)| (node.clone(), (*name).to_owned()))
-        })
+        .flat_map(|row| row.listeners.into_iter().map(move |(name, ..)| (row.node.clone(), name.to_owned())))
         .collect()
 }
 
@@ -44,10 +45,16 @@ pub fn guide_ports(spec: &ClusterSpec) -> BTreeMap<PortKey, u16> {
         ports.insert((node.clone(), "CLIENT".to_owned()), 2181 + at);
         ports.insert((node.clone(), "QUORUM".to_owned()), 2888 + at);
         ports.insert((node.clone(), "ELECTION".to_owned()), 3888 + at);
+        if spec.metrics.enabled {
+            ports.insert((node.clone(), METRICS.to_owned()), 7001 + at);
+        }
     }
     for (at, node) in (0_u16..).zip(&names.brokers) {
         ports.insert((node.clone(), "INTERNAL".to_owned()), 9092 + 2 * at);
         ports.insert((node.clone(), "EXTERNAL".to_owned()), 9093 + 2 * at);
+        if spec.metrics.enabled {
+            ports.insert((node.clone(), METRICS.to_owned()), 7071 + at);
+        }
     }
     ports.insert((names.registry.clone(), "HTTP".to_owned()), 8081);
     ports.insert((names.registry, "MANAGEMENT".to_owned()), 8082);
@@ -55,31 +62,43 @@ pub fn guide_ports(spec: &ClusterSpec) -> BTreeMap<PortKey, u16> {
 }
 
 pub(super) fn plan(
-    _spec: &ClusterSpec,
+    spec: &ClusterSpec,
     names: &NodeNames,
     ports: &BTreeMap<PortKey, u16>,
 ) -> Result<BTreeMap<NodeName, Vec<ListenerPlan>>, PlanError> {
     let mut planned = BTreeMap::new();
-    for (node, listeners, ca) in table(names) {
+    for Row { node, listeners } in table(spec, names) {
         let mut list = Vec::new();
-        for (name, protection) in listeners {
-            let port = *ports.get(&(node.clone(), (*name).to_owned())).ok_or_else(|| {
-                PlanError::MissingPort { node: node.to_string(), listener: (*name).to_owned() }
+        for (name, protection, ca) in listeners {
+            let port = *ports.get(&(node.clone(), name.to_owned())).ok_or_else(|| {
+                PlanError::MissingPort { node: node.to_string(), listener: name.to_owned() }
             })?;
-            list.push(listener(name, port, *protection, ca));
+            list.push(listener(name, port, protection, ca));
         }
         planned.insert(node, list);
     }
     Ok(planned)
 }
 
-type Row = (NodeName, &'static [(&'static str, Protection)], Option<Ca>);
+/// A node with its listeners.
+struct Row {
+    node: NodeName,
+    listeners: Vec<(&'static str, Protection, Option<Ca>)>,
+}
 
-fn table(names: &NodeNames) -> Vec<Row> {
+fn table(spec: &ClusterSpec, names: &NodeNames) -> Vec<Row> {
+    let row = |node: &NodeName, own: &[(&'static str, Protection)], ca: Option<Ca>, agent: bool| {
+        let mut listeners: Vec<_> = own.iter().map(|(name, protection)| (*name, *protection, ca)).collect();
+        if agent && spec.metrics.enabled {
+            listeners.push((METRICS, Protection::Http, None));
+        }
+        Row { node: node.clone(), listeners }
+    };
     let mut rows: Vec<Row> = Vec::new();
-    rows.extend(names.zookeepers.iter().map(|node| (node.clone(), &ZOOKEEPER[..], Some(Ca::Control))));
-    rows.extend(names.brokers.iter().map(|node| (node.clone(), &BROKER[..], Some(Ca::Data))));
-    rows.push((names.registry.clone(), &REGISTRY[..], None));
+    rows.extend(names.zookeepers.iter().map(|node| row(node, &ZOOKEEPER, Some(Ca::Control), true)));
+    rows.extend(names.brokers.iter().map(|node| row(node, &BROKER, Some(Ca::Data), true)));
+    // The registry serves its metrics by itself, beside its health.
+    rows.push(row(&names.registry, &REGISTRY, None, false));
     rows
 }
 

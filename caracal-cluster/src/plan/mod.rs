@@ -10,6 +10,8 @@ mod broker;
 pub mod check;
 mod jvm;
 mod listeners;
+pub(crate) mod memory;
+mod metrics;
 mod model;
 mod pki;
 mod registry;
@@ -20,7 +22,7 @@ use std::collections::BTreeMap;
 
 pub use self::additions::{ADDITIONS_FORMAT, AddedUser, Additions, NamePattern, Scope};
 pub use self::jvm::{CLUSTER_ID_PROPERTY, NODE_PROPERTY};
-pub use self::listeners::{PortKey, guide_ports, port_keys};
+pub use self::listeners::{METRICS, PortKey, guide_ports, port_keys};
 pub use self::model::*;
 pub use self::pki::BOOTSTRAP_CERTIFICATE;
 pub(crate) use self::registry::GROUP_PREFIX as REGISTRY_GROUP_PREFIX;
@@ -38,6 +40,8 @@ pub struct PlanInputs {
     pub directory: String,
     /// Kafka's jars as the nodes see them, in the order of the lock.
     pub kafka_jars: Vec<String>,
+    /// The metrics agent's jar as the nodes see it; only looked at where metrics are wanted.
+    pub metrics_agent: String,
     /// The registry's home as its node sees it.
     pub registry_home: String,
     /// The registry's version.
@@ -87,7 +91,13 @@ pub enum PlanError {
 /// # Errors
 /// [`PlanError`] when an input is missing or cannot be written into a configuration.
 pub fn plan(spec: &ClusterSpec, inputs: &PlanInputs) -> Result<ClusterPlan, PlanError> {
-    for path in inputs.kafka_jars.iter().chain([&inputs.directory, &inputs.registry_home]) {
+    if spec.metrics.enabled && inputs.metrics_agent.contains('=') {
+        // The JVM takes an agent's path to end at the first one.
+        return Err(PlanError::UnusablePath { path: inputs.metrics_agent.clone(), character: '=' });
+    }
+    for path in
+        inputs.kafka_jars.iter().chain([&inputs.directory, &inputs.metrics_agent, &inputs.registry_home])
+    {
         if let Some(character) = path.chars().find(|c| ":;,{}\"'`$\\".contains(*c) || c.is_control()) {
             return Err(PlanError::UnusablePath { path: path.clone(), character });
         }
@@ -155,6 +165,10 @@ struct Context<'a> {
 impl Context<'_> {
     fn listeners_of(&self, node: &NodeName) -> &[ListenerPlan] {
         self.listeners.get(node).map_or(&[], Vec::as_slice)
+    }
+
+    fn kafka_listeners(&self, node: &NodeName) -> impl Iterator<Item = &ListenerPlan> {
+        self.listeners_of(node).iter().filter(|listener| listener.protection == Protection::MutualTlsScram)
     }
 
     fn listener(&self, node: &NodeName, name: &str) -> &ListenerPlan {
@@ -228,6 +242,7 @@ pub(crate) mod tests {
         PlanInputs {
             directory: "/state/clusters/caracal".to_owned(),
             kafka_jars: vec!["/cache/kafka/a.jar".to_owned(), "/cache/kafka/b.jar".to_owned()],
+            metrics_agent: "/cache/metrics/agent.jar".to_owned(),
             registry_home: "/cache/registry".to_owned(),
             registry_version: "3.3.3".to_owned(),
             ports: guide_ports(spec),
@@ -237,6 +252,13 @@ pub(crate) mod tests {
 
     pub(crate) fn default_plan() -> ClusterPlan {
         let spec = ClusterSpec::default();
+        plan(&spec, &golden_inputs(&spec)).unwrap()
+    }
+
+    /// The same with metrics.
+    pub(crate) fn metered_plan() -> ClusterPlan {
+        let spec =
+            ClusterSpec { metrics: crate::spec::MetricsSpec { enabled: true }, ..ClusterSpec::default() };
         plan(&spec, &golden_inputs(&spec)).unwrap()
     }
 

@@ -152,6 +152,19 @@ pub struct NodePlan {
     pub secrets: Vec<SecretFilePlan>,
     /// Seconds that it gets to stop before it is killed.
     pub stop_seconds: u32,
+    /// How much memory it may come to use; a plan of an earlier version does not say.
+    #[serde(default)]
+    pub memory: MemoryPlan,
+}
+
+/// How much memory a node may come to use, in MiB.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryPlan {
+    /// Its JVM's heap at most.
+    pub heap_mib: u32,
+    /// What its JVM needs beside the heap.
+    pub beside_mib: u32,
 }
 
 /// How a listener is protected.
@@ -170,7 +183,7 @@ pub enum Protection {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerPlan {
-    /// `INTERNAL`, `EXTERNAL`, `CLIENT`, `QUORUM`, `ELECTION`, `HTTP`.
+    /// `INTERNAL`, `EXTERNAL`, `CLIENT`, `QUORUM`, `ELECTION`, `HTTP`, `MANAGEMENT`, `METRICS`.
     pub name: ListenerName,
     /// Where it binds.
     pub bind: SocketAddr,
@@ -428,6 +441,11 @@ impl ClusterPlan {
 }
 
 impl NodePlan {
+    /// The listeners on which a broker speaks Kafka's protocol.
+    pub(crate) fn kafka_listeners(&self) -> impl Iterator<Item = &ListenerPlan> {
+        self.listeners.iter().filter(|listener| listener.protection == Protection::MutualTlsScram)
+    }
+
     /// A listener by its name.
     pub fn listener(&self, name: &str) -> Option<&ListenerPlan> {
         self.listeners.iter().find(|listener| listener.name.as_str() == name)

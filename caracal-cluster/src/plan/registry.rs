@@ -4,7 +4,7 @@ use caracal_kafka_contract::events::EventType;
 
 use super::jvm::{Jvm, Main, Tuning, argument_file, file_uri};
 use super::model::{Ca, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan, SubjectPlan, TopicPlan};
-use super::{Context, FilePlan, advertised, pki, registry_topic};
+use super::{Context, FilePlan, advertised, memory, pki, registry_topic};
 use crate::properties::Properties;
 use crate::spec::ClusterSpec;
 
@@ -58,6 +58,7 @@ pub(super) fn node(context: &Context<'_>) -> NodePlan {
     let jvm = Jvm {
         heap_mib: context.spec.registry.heap_mib,
         tuning: Tuning::Start,
+        agent: None,
         temporary: path("run/tmp"),
         system_properties: vec![(
             "smallrye.config.locations",
@@ -83,6 +84,7 @@ pub(super) fn node(context: &Context<'_>) -> NodePlan {
             ),
         ],
         stop_seconds: 20,
+        memory: memory::of(context.spec, NodeRole::SchemaRegistry),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::jvm::{Jvm, Main, Tuning, argument_file, file_uri, log4j};
 use super::model::{Ca, FilePlan, NodePlan, NodeRole, SecretContent, SecretFilePlan};
-use super::{Context, pki};
+use super::{Context, memory, metrics, pki};
 use crate::properties::Properties;
 
 pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
@@ -11,6 +11,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
     let jvm = Jvm {
         heap_mib: context.spec.kafka.zookeeper_heap_mib,
         tuning: Tuning::Start,
+        agent: metrics::agent(context, name),
         temporary: path("run/tmp"),
         system_properties: vec![("log4j.configuration", file_uri(&path("config/log4j.properties")))],
         main: Main::Class {
@@ -26,17 +27,21 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
         role: NodeRole::Zookeeper,
         id: id.into(),
         listeners: context.listeners_of(name).to_vec(),
-        files: vec![
+        files: [
             file("config/zoo.cfg", zoo_cfg(context, id)),
             file("config/node.args", argument_file(name, &jvm)),
             file("config/log4j.properties", log4j(&path("logs/server.log"), &[])),
             file("data/myid", format!("{id}\n")),
-        ],
+        ]
+        .into_iter()
+        .chain(metrics::file(context, NodeRole::Zookeeper))
+        .collect(),
         secrets: vec![
             secret("secrets/control.keystore.pem", SecretContent::KeystorePem(pki::quorum_id(name))),
             secret("secrets/control.truststore.pem", SecretContent::TruststorePem(vec![Ca::Control])),
         ],
         stop_seconds: 20,
+        memory: memory::of(context.spec, NodeRole::Zookeeper),
     }
 }
 

@@ -214,6 +214,15 @@ pub async fn legacy_tls(endpoint: &Endpoint, deadline: Deadline) -> Result<Legac
     Ok(LegacyTlsOutcome { old, control })
 }
 
+/// Says hello in one version of TLS up to 1.2, by its number (0x0301 is TLS 1.0).
+///
+/// # Errors
+/// As [`legacy_tls`].
+pub async fn hello(endpoint: &Endpoint, version: u16, deadline: Deadline) -> Result<HelloAnswer, WireError> {
+    let suites = [OLD_SUITES, TODAYS_SUITES].concat();
+    say_hello(endpoint, version, if version < TLS_1_2 { OLD_SUITES } else { &suites }, deadline).await
+}
+
 /// What the listener presents to a client with this configuration, which verifies it.
 ///
 /// # Errors

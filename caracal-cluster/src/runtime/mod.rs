@@ -5,6 +5,7 @@
 //!
 //! **Architecture invariant:** only this folder starts the processes of nodes.
 
+pub mod memory;
 mod native;
 pub mod process;
 
@@ -68,6 +69,13 @@ impl Runtime {
     pub fn is_paused(&self, node: &NodePlan) -> bool {
         match self {
             Self::Native(native) => native.is_paused(node),
+        }
+    }
+
+    /// Why a node that has ended by itself did so; none for one that runs or was stopped.
+    pub fn cause_of_death(&self, node: &NodePlan) -> Option<process::Death> {
+        match self {
+            Self::Native(native) => native.cause_of_death(node),
         }
     }
 

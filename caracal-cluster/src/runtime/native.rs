@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::process::{self, ProcessSpec, ProcessState, Stopped, Target};
+use super::process::{self, Death, ProcessSpec, ProcessState, Stopped, Target};
 use crate::dir::ClusterDir;
 use crate::plan::NodePlan;
 
@@ -129,6 +129,17 @@ impl NativeRuntime {
         }
     }
 
+    pub(super) fn cause_of_death(&self, node: &NodePlan) -> Option<Death> {
+        let target = self.target(node);
+        match process::observe(&target) {
+            ProcessState::Exited { pid, code } => {
+                let console = self.dir.node_console(&node.name);
+                Some(process::cause_of_death(pid, code, &target.record, &console))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn explain(&self, node: &NodePlan) -> String {
         let logs = [self.dir.node_console(&node.name), self.dir.node_log(&node.name)];
         let mut text = String::new();
@@ -143,6 +154,9 @@ impl NativeRuntime {
                     &["\n  end of ", &log.display().to_string(), ":\n    ", &last.join("\n    ")].concat(),
                 );
             }
+        }
+        if let Some(death) = self.cause_of_death(node).filter(Death::is_memory) {
+            return format!("{death}{text}");
         }
         match hint {
             Some(hint) => format!("likely cause: {}; {}{text}", hint.cause, hint.next_step),

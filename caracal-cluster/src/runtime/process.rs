@@ -30,9 +30,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::wait::{Elapsed, Probe, wait_for};
 
+mod death;
 mod log;
 mod table;
 
+pub use death::{Death, cause_of_death};
 pub use log::{Hint, diagnose_log, log_tail};
 use table::Seen;
 
@@ -271,6 +273,7 @@ pub fn start(spec: &ProcessSpec) -> Result<Identity, StartError> {
     if let Some(own) = spec.own_log.as_deref().filter(|own| own.exists()) {
         log::open(own).and_then(|mut own| log::begin(&mut own)).map_err(file(own))?;
     }
+    death::born(record);
     let errors = output.try_clone().map_err(file(&spec.log))?;
     let refused = |source| StartError::Spawn { node: node.clone(), program: spec.program.clone(), source };
     let mut child = command(spec).stdout(output).stderr(errors).spawn().map_err(refused)?;
@@ -389,6 +392,9 @@ pub enum Blow {
 /// [`StopError::Signal`].
 pub fn send(target: &Target, what: Blow) -> Result<bool, StopError> {
     let Some(identity) = locate(target).map(|seen| seen.identity()) else { return Ok(false) };
+    if what == Blow::Kill {
+        death::killed(&target.record, identity.pid);
+    }
     signal(
         &identity,
         match what {

@@ -9,6 +9,7 @@ use super::error::{Finding, SpecError, line_at};
 use super::{ClusterSpec, PortMode, owned};
 use crate::distribution::Artifact;
 
+use crate::plan::memory::budget_mib;
 use crate::plan::{OWN_TOPICS, Role, twin};
 use crate::properties;
 
@@ -21,6 +22,7 @@ pub(super) fn check(spec: &ClusterSpec, text: &str, origin: &str) -> Result<(), 
     config(spec, &mut found);
     users(spec, &mut found);
     topics(spec, &mut found);
+    memory(spec, &mut found);
     if found.list.is_empty() {
         return Ok(());
     }
@@ -115,6 +117,21 @@ fn config(spec: &ClusterSpec, found: &mut Findings<'_>) {
         if value.chars().any(char::is_control) {
             found.add(&dotted, "holds a control character".to_owned());
         }
+    }
+}
+
+fn memory(spec: &ClusterSpec, found: &mut Findings<'_>) {
+    let wanted = budget_mib(spec);
+    if let Some(limit) = spec.memory.limit_mib
+        && wanted > u64::from(limit)
+    {
+        let (kafka, registry) = (&spec.kafka, &spec.registry);
+        let message = format!(
+            "the nodes may come to use {wanted} MiB, more than the {limit} that are allowed: heaps of {} brokers \
+             ({} MiB each), {} ZooKeeper nodes ({}) and the registry ({}), and what each JVM needs beside",
+            kafka.brokers, kafka.heap_mib, kafka.zookeepers, kafka.zookeeper_heap_mib, registry.heap_mib
+        );
+        found.add("memory.limit_mib", message);
     }
 }
 
@@ -310,6 +327,16 @@ mod tests {
         }
         let lifetime = "[kafka.config]\n\"delegation.token.max.lifetime.ms\" = \"1000\"\n";
         assert!(ClusterSpec::parse(lifetime, "x").is_ok(), "a lifetime is no secret");
+    }
+
+    #[test]
+    fn heaps_beyond_the_memory_that_is_allowed_are_refused_with_the_sum() {
+        let text = refused("[kafka]\nheap_mib = 4096\n\n[memory]\nlimit_mib = 4000\n");
+        assert!(
+            text.contains("line 5") && text.contains("13896 MiB") && text.contains("4096 MiB each"),
+            "{text}"
+        );
+        assert!(ClusterSpec::parse("[memory]\nlimit_mib = 4000\n", "x").is_ok());
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub struct ClusterSpec {
     pub security: SecuritySpec,
     /// The schema registry.
     pub registry: RegistrySpec,
+    /// Metrics of the nodes.
+    pub metrics: MetricsSpec,
+    /// How much memory all nodes together may come to use.
+    pub memory: MemorySpec,
     /// Which ports are used.
     pub ports: PortsSpec,
     /// SCRAM users.
@@ -149,6 +153,25 @@ impl Compatibility {
     }
 }
 
+/// Metrics of the nodes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsSpec {
+    /// Whether brokers and ZooKeeper nodes serve Prometheus metrics, each on a loopback port of its own. Off unless
+    /// set: the agent makes each of their JVMs start later.
+    pub enabled: bool,
+}
+
+/// How much memory all nodes together may come to use: the sum of the heaps and of what each JVM needs beside it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MemorySpec {
+    /// The most that this description may ask for, in MiB; unset: what the machine has.
+    pub limit_mib: Option<u32>,
+    /// Start also when this machine cannot give as much at the moment; the kernel may then end a node.
+    pub overcommit: bool,
+}
+
 /// Which ports are used.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -203,6 +226,8 @@ impl Default for ClusterSpec {
             replication: ReplicationSpec::default(),
             security: SecuritySpec::default(),
             registry: RegistrySpec::default(),
+            metrics: MetricsSpec::default(),
+            memory: MemorySpec::default(),
             ports: PortsSpec::default(),
             users: default_users(),
             topics: default_topics(),

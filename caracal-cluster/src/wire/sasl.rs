@@ -79,6 +79,25 @@ pub(super) async fn log_in(
     expected.verify(&server_final).map_err(|error| scram_error(connection, error))
 }
 
+/// The mechanisms that a listener offers: it tells them to whoever asks for one that does not exist, and hangs up.
+///
+/// # Errors
+/// [`WireError`] when it does not answer; [`WireErrorKind::Api`] where it wants no log-in (`IllegalSaslState`).
+pub(crate) async fn mechanisms(
+    connection: &mut Connection,
+    deadline: Deadline,
+) -> Result<Vec<String>, WireError> {
+    const DOING: &str = "ask for the SASL mechanisms";
+    let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str("NONE-OF-YOURS"));
+    let response = connection.call_as(DOING, &request, 1, deadline).await?;
+    if response.error_code == ResponseError::UnsupportedSaslMechanism.code() {
+        return Ok(response.mechanisms.iter().map(ToString::to_string).collect());
+    }
+    ApiError::check(response.error_code, None, "SASL handshake")
+        .map_err(|error| connection.error(DOING, error.into()))?;
+    Ok(Vec::new())
+}
+
 async fn offer_mechanism(
     connection: &mut Connection,
     mechanism: Mechanism,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::super::output::{Output, Tone};
-use super::super::{exit, signal};
+use super::super::{complete, exit, signal};
 use super::shown::{Grid, count, seconds};
 use super::{Call, Common, Failure, ended, words};
 use crate::ops::lag::{self, LagReport};
@@ -16,7 +16,7 @@ use crate::ops::lag::{self, LagReport};
 #[non_exhaustive]
 pub struct LagArgs {
     /// One group, partition by partition [default: all groups]
-    #[arg(value_name = "GROUP")]
+    #[arg(value_name = "GROUP", add = complete::groups())]
     pub group: Option<String>,
     /// Exit with 11 when a group's lag is above this number, or cannot be told
     #[arg(long, value_name = "N")]

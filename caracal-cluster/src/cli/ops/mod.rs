@@ -5,10 +5,15 @@
 
 mod acls;
 mod certs;
+mod completions;
+mod dashboard;
+mod doctor;
+mod export;
 mod facts;
 mod groups;
 mod health;
 mod lag;
+mod metrics;
 mod nodes;
 mod schemas;
 mod shown;
@@ -22,9 +27,17 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+pub use self::acls::{AclsCommand, AddRuleArgs, ExplainArgs, ListRulesArgs, RemoveRuleArgs};
+pub use self::certs::{CertsArgs, CertsCommand, RenewArgs, ShowArgs};
+pub use self::completions::CompletionsArgs;
+pub use self::dashboard::DashboardArgs;
+pub use self::doctor::{ConnectArgs, DoctorArgs, DoctorCommand};
+pub use self::export::{ExportCommand, ExportReport, GrafanaArgs};
+pub use self::facts::FactArgs;
 pub use self::groups::{DeleteGroupsArgs, DescribeGroupsArgs, GroupsCommand, ResetGroupArgs, ResetWhere};
 pub use self::health::HealthArgs;
 pub use self::lag::LagArgs;
+pub use self::metrics::MetricsArgs;
 pub use self::nodes::{BlowArgs, LogsArgs, NodesCommand, RestartArgs, Tail};
 pub use self::schemas::{
     CheckSchemasArgs, CompatibilityCommand, GetLevelArgs, RegisterSchemaArgs, SchemasCommand, SetLevelArgs,
@@ -35,9 +48,6 @@ pub use self::topics::{
     TopicsCommand,
 };
 pub use self::transfer::{BackupArgs, ConsumeArgs, ProduceArgs, RecordFormat, RestoreArgs};
-pub use self::acls::{AclsCommand, AddRuleArgs, ExplainArgs, ListRulesArgs, RemoveRuleArgs};
-pub use self::certs::{CertsArgs, CertsCommand, RenewArgs, ShowArgs};
-pub use self::facts::FactArgs;
 pub use self::users::{
     AddArgs, PasswordArgs, RemoveArgs, RoleChoice, SecretArgs, UsersCommand, VerifyUsersArgs,
 };
@@ -65,6 +75,38 @@ pub enum OperateCommand {
     ///     cargo xtask health --watch
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Health(HealthArgs),
+    /// Print what a shell has to read to complete commands, nodes, users, topics and groups
+    ///
+    /// The script defines the word `xtask` for `cargo xtask` (bash, zsh, fish) and completes it. Names of nodes, users
+    /// and clusters come from files, those of topics and groups from the brokers, within a second. Changes nothing.
+    ///
+    /// Examples:
+    ///     source <(cargo xtask completions bash)
+    ///     cargo xtask completions fish | source
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Completions(CompletionsArgs),
+    /// Show the cluster live, as a page in a browser
+    ///
+    /// Serves on 127.0.0.1 until Ctrl-C and prints the address, which holds a random word: whoever has it may look,
+    /// nobody else. The page shows nodes with state, controller and listeners, partitions in trouble, topics with rate and
+    /// size, groups with lag, certificates' days left and the last `verify`. It loads nothing from anywhere else.
+    /// Changes nothing.
+    ///
+    /// Example:
+    ///     cargo xtask dashboard
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Dashboard(DashboardArgs),
+    /// Say what is wrong with this machine, or with a connection, and what to do
+    ///
+    /// Looks at Java, Maven, Docker, memory (control groups included), disk, ports, clock, permissions of the cluster's
+    /// files, git's view of them, and OpenSSL: each ok, warn or fail, with the next step. The cluster need not exist.
+    /// Changes nothing. Exits with 3 when something failed. `doctor connect` looks at one address.
+    ///
+    /// Examples:
+    ///     cargo xtask doctor
+    ///     cargo xtask doctor connect localhost:9093 --user consumer
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Doctor(DoctorArgs),
     /// Show how far consumer groups are behind
     ///
     /// Without a name all groups, with one its partitions. Changes nothing. Exits with 11 when --fail-over is
@@ -119,6 +161,21 @@ pub enum OperateCommand {
     /// Look at topics, make, change and delete them
     #[command(subcommand, after_help = exit::HELP)]
     Topics(TopicsCommand),
+    /// Show what the nodes count: records, bytes, requests, latencies, partitions, heap
+    ///
+    /// Reads each node's Prometheus endpoint, which is bound to loopback and is there when the cluster's description
+    /// says `[metrics] enabled = true`. Figures of each node and of all together; --json has all of them by name.
+    /// Rates are the nodes' own means of the last minute, with --watch those since the look before. Changes
+    /// nothing. Exits with 10 when a node does not answer.
+    ///
+    /// Examples:
+    ///     cargo xtask metrics
+    ///     cargo xtask metrics --node kafka-1 --watch
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Metrics(MetricsArgs),
+    /// Write files for programs of others
+    #[command(subcommand, after_help = exit::HELP)]
+    Export(ExportCommand),
     /// Look at users, add, remove and prove them
     #[command(subcommand, after_help = exit::HELP)]
     Users(UsersCommand),
@@ -260,6 +317,9 @@ impl Call {
 pub(super) async fn operate(command: OperateCommand) -> ExitCode {
     match command {
         OperateCommand::Health(args) => health::run(&args).await,
+        OperateCommand::Completions(args) => completions::run(&args).await,
+        OperateCommand::Dashboard(args) => dashboard::run(&args).await,
+        OperateCommand::Doctor(args) => doctor::run(&args).await,
         OperateCommand::Lag(args) => lag::run(&args).await,
         OperateCommand::ApiVersions(args) => facts::api_versions(&args).await,
         OperateCommand::Produce(args) => transfer::produce(args).await,
@@ -270,6 +330,8 @@ pub(super) async fn operate(command: OperateCommand) -> ExitCode {
         OperateCommand::Users(command) => users::run(command).await,
         OperateCommand::Acls(command) => acls::run(command).await,
         OperateCommand::Certs(command) => certs::run(command).await,
+        OperateCommand::Metrics(args) => metrics::run(&args).await,
+        OperateCommand::Export(command) => export::run(&command).await,
     }
 }
 

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::super::output::{Paint, Tone};
-use super::super::{exit, json, signal};
+use super::super::{complete, exit, json, signal};
 use super::shown::{count, seconds};
 use super::{Call, Common, Failure, ended, words};
 use crate::names::ClusterName;
@@ -82,7 +82,7 @@ pub enum NodesCommand {
 #[non_exhaustive]
 pub struct LogsArgs {
     /// Which nodes [default: all]
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "NODE", add = complete::nodes())]
     pub nodes: Vec<String>,
     /// Go on with what is added, until Ctrl-C
     #[arg(short, long)]
@@ -124,7 +124,7 @@ fn tail(text: &str) -> Result<Tail, String> {
 #[non_exhaustive]
 pub struct RestartArgs {
     /// Which nodes [default: all]
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "NODE", add = complete::nodes())]
     pub nodes: Vec<String>,
     /// All of them at the same time, whatever that interrupts
     #[arg(long)]
@@ -145,7 +145,7 @@ pub struct RestartArgs {
 #[non_exhaustive]
 pub struct BlowArgs {
     /// Which nodes
-    #[arg(value_name = "NODE", required = true)]
+    #[arg(value_name = "NODE", required = true, add = complete::nodes())]
     pub nodes: Vec<String>,
     /// Only say what would be done
     #[arg(long)]

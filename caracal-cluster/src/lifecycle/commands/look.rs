@@ -33,6 +33,8 @@ pub struct NodeStatus {
     pub role: Option<NodeRole>,
     /// `running`, `died` or `stopped`.
     pub state: &'static str,
+    /// Why it died; none while it runs, or when it was stopped.
+    pub death: Option<String>,
     /// Its process.
     pub pid: Option<u32>,
     /// Resident memory in bytes.
@@ -141,6 +143,7 @@ fn status(
         node: name.clone(),
         role: node.map(|node| node.role).or(role),
         state: "stopped",
+        death: None,
         pid: None,
         rss_bytes: None,
         uptime_seconds: None,
@@ -155,7 +158,11 @@ fn status(
             status.rss_bytes = Some(rss_bytes);
             status.uptime_seconds = Some(uptime.as_secs());
         }
-        Some(ProcessState::Exited { .. }) => status.state = "died",
+        Some(ProcessState::Exited { pid, code }) => {
+            status.state = "died";
+            let (record, console) = (remains.dir().node_process(name), remains.dir().node_console(name));
+            status.death = Some(process::cause_of_death(pid, code, &record, &console).to_string());
+        }
         Some(ProcessState::Absent) | None => {}
     }
     status

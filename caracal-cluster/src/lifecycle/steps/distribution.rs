@@ -57,7 +57,9 @@ pub(in crate::lifecycle) async fn apply(world: &mut ClusterWorld) -> Result<Appl
 }
 
 fn artifacts(world: &ClusterWorld) -> impl Iterator<Item = &'static Artifact> + use<> {
-    Artifact::kafka(&world.cluster.spec.kafka.version).into_iter().chain([Artifact::registry()])
+    let spec = &world.cluster.spec;
+    let agent = spec.metrics.enabled.then(Artifact::metrics_agent);
+    Artifact::kafka(&spec.kafka.version).into_iter().chain([Artifact::registry()]).chain(agent)
 }
 
 fn summary(world: &ClusterWorld, java: &Java) -> String {

@@ -4,7 +4,7 @@ pub(super) mod broker_state;
 pub(super) mod distribution;
 pub(super) mod files;
 pub(super) mod nodes;
-pub(super) mod preflight;
+pub(crate) mod preflight;
 pub(super) mod proof;
 pub(super) mod registry;
 mod restart;

@@ -19,6 +19,7 @@ use crate::lifecycle::access::Access;
 use crate::lifecycle::engine::{Applied, Event, Observed};
 use crate::lifecycle::error::{StepError, chain};
 use crate::plan::{NodePlan, NodeRole, Role};
+use crate::runtime::process::Death;
 use crate::runtime::{NodeState, Runtime};
 use crate::wait::{Probe, WaitError, wait_for};
 use crate::wire::{Connection, Deadline, Endpoint, records};
@@ -73,7 +74,11 @@ pub(in crate::lifecycle) fn observe_process(
                     drifted.push(format!("{} runs with another {changed} than planned", node.name));
                 }
             }
-            NodeState::Died { .. } => drifted.push(format!("{} has ended by itself", node.name)),
+            NodeState::Died { .. } => {
+                let death = world.runtime.cause_of_death(node).filter(Death::is_memory);
+                let how = death.map_or_else(|| "has ended by itself".to_owned(), |death| death.to_string());
+                drifted.push(format!("{} {how}", node.name));
+            }
             NodeState::Stopped => absent.push(node.name.to_string()),
         }
     }

@@ -9,10 +9,11 @@ use crate::lifecycle::engine::{Event, Observed};
 use crate::lifecycle::error::StepError;
 use crate::plan::check::{self, Severity};
 use crate::ports::{self, Clash, PortClash};
+use crate::runtime::memory::{MachineMemory, machine_memory};
 use crate::wait::{Probe, wait_for};
 
 /// Free space below which nothing is started: a broker that runs out of it ends.
-const LEAST_FREE_BYTES: u64 = 1024 * 1024 * 1024;
+pub(crate) const LEAST_FREE_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// How long the kernel may take to close the ports of a process that was killed.
 const LAST_BREATH: Duration = Duration::from_secs(5);
@@ -22,7 +23,7 @@ pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Ob
     plan_errors(world, &mut problems);
     disk(world, &mut problems);
     ports_in_use(world, &mut problems).await;
-    memory(world);
+    memory(world, &mut problems);
     if problems.is_empty() {
         return Ok(Observed::Satisfied("disk, memory and ports suffice".to_owned()));
     }
@@ -92,21 +93,50 @@ async fn clashes(wanted: &[(&str, SocketAddr)]) -> Vec<PortClash> {
     waited.unwrap_or_else(|_| ports::check_free(wanted).err().unwrap_or_default())
 }
 
-/// Short memory is a note, not a refusal: what the kernel calls available is a guess.
-fn memory(world: &ClusterWorld) {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    let spec = &world.cluster.spec;
-    let idle = world.cluster.plan.nodes.iter().all(|node| !world.runtime.observe(node).is_running());
-    // Beside its heap a JVM needs some 150 MiB for code, threads and buffers.
-    let heaps = u64::from(spec.kafka.heap_mib + 150) * u64::from(spec.kafka.brokers)
-        + u64::from(spec.kafka.zookeeper_heap_mib + 80) * u64::from(spec.kafka.zookeepers)
-        + u64::from(spec.registry.heap_mib + 150);
-    let available = system.available_memory() >> 20;
-    if idle && available > 0 && available < heaps {
-        world.reporter.tell(Event::Note(format!(
-            "{available} MiB of memory are available, the nodes may use {heaps}: lower `kafka.heap_mib`, \
-             or expect the kernel to end one"
-        )));
+/// Nodes that are not running yet must find the memory that they may come to use: one that the kernel ends later
+/// takes its work with it.
+fn memory(world: &ClusterWorld, problems: &mut Vec<String>) {
+    let plan = &world.cluster.plan;
+    let down = plan.nodes.iter().filter(|node| !world.runtime.observe(node).is_running());
+    let wanted: u64 = down.map(|node| node.memory.total_mib()).sum();
+    let Some(problem) = short_of_memory(wanted, machine_memory()) else { return };
+    if world.cluster.spec.memory.overcommit {
+        world
+            .reporter
+            .tell(Event::Note(format!("{problem}; started all the same, as `memory.overcommit` says")));
+    } else {
+        problems.push(format!(
+            "{problem}: stop other programs, lower `kafka.heap_mib` (brokers), `kafka.zookeeper_heap_mib` or \
+             `registry.heap_mib`, or set `memory.overcommit = true` and expect the kernel to end a node"
+        ));
+    }
+}
+
+fn short_of_memory(wanted: u64, memory: MachineMemory) -> Option<String> {
+    if wanted <= memory.available_mib {
+        return None;
+    }
+    let place =
+        if memory.by_group { "this control group (of a container or service)" } else { "this machine" };
+    Some(format!(
+        "the nodes may come to use {wanted} MiB of memory, and {} of the {} MiB of {place} can be had",
+        memory.available_mib, memory.total_mib
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_memory_names_who_limits_it() {
+        let memory = |available_mib, by_group| MachineMemory { total_mib: 4000, available_mib, by_group };
+        assert_eq!(short_of_memory(3000, memory(3000, false)), None);
+        let text = short_of_memory(3000, memory(2999, false)).unwrap();
+        assert_eq!(
+            text,
+            "the nodes may come to use 3000 MiB of memory, and 2999 of the 4000 MiB of this machine can be had"
+        );
+        assert!(short_of_memory(1, memory(0, true)).unwrap().contains("control group"));
     }
 }

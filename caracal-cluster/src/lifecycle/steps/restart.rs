@@ -11,7 +11,8 @@ use crate::plan::NodeRole;
 
 /// Files that concern nobody but the node itself. Every other one counts as shared: stopping a role that
 /// could have rolled costs seconds, rolling one that could not never ends.
-const OWN_FILES: [&str; 3] = ["config/log4j.properties", "config/node.args", "config/server.properties"];
+const OWN_FILES: [&str; 4] =
+    ["config/log4j.properties", "config/metrics.yaml", "config/node.args", "config/server.properties"];
 
 /// How the running nodes of a role come to run with changed files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +97,7 @@ mod tests {
 
     #[test]
     fn every_file_of_the_plan_has_the_restart_that_it_needs() {
-        let plan = crate::plan::tests::default_plan();
+        let plan = crate::plan::tests::metered_plan();
         for node in &plan.nodes {
             for file in &node.files {
                 let shared = ["config/zoo.cfg", "data/myid"].contains(&file.path.as_str());

@@ -10,6 +10,7 @@ use crate::ops::{Operated, OpsError};
 use crate::plan::{ClusterPlan, NodePlan, NodeRole};
 use crate::registry::Registry;
 use crate::runtime::NodeState;
+use crate::runtime::process::Death;
 use crate::wire::records::{self, ClusterMetadata};
 use crate::wire::{Connection, Deadline, Endpoint, WireError};
 use crate::zookeeper::admin_words::{self, ServerMode};
@@ -43,7 +44,7 @@ impl Found {
                     (State::Failed, "paused; `cluster resume` lets it go on".to_owned())
                 }
                 NodeState::Running { pid, .. } => (State::Ok, format!("running (pid {pid})")),
-                NodeState::Died { code } => (State::Failed, died(code)),
+                NodeState::Died { .. } => (State::Failed, died(runtime.cause_of_death(node))),
                 NodeState::Stopped => (State::Failed, "not running; `cluster start` starts it".to_owned()),
             };
             self.checks.push(check("process", node.name.as_str(), state, seen));
@@ -135,15 +136,8 @@ impl Found {
     }
 }
 
-fn died(code: Option<i32>) -> String {
-    match code {
-        Some(137) | None => {
-            "has ended by itself; if its log does not say why, it was killed (when memory is short, by the \
-             kernel); `cluster logs` shows its end, `cluster restart` starts it"
-                .to_owned()
-        }
-        Some(code) => format!("has ended by itself with code {code}; `cluster logs` shows why"),
-    }
+fn died(death: Option<Death>) -> String {
+    format!("{}; `cluster restart` starts it", death.unwrap_or(Death::Unknown))
 }
 
 fn part(mode: ServerMode) -> &'static str {

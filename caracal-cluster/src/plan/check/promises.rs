@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Note, Severity, add};
-use crate::plan::{ClusterPlan, NodeRole, Role, twin};
+use crate::plan::{ClusterPlan, METRICS, NodeRole, Role, twin};
 use crate::properties;
 
 /// `super.users` is who the plan calls a super user, and the twin of an inter-broker user while nobody has
@@ -66,8 +66,9 @@ pub(super) fn settings(plan: &ClusterPlan, notes: &mut Vec<Note>) {
             }
         }
         for listener in node.listeners.iter().filter(|listener| listener.ca.is_none()) {
-            if node.role != NodeRole::SchemaRegistry {
-                wrong(listener.name.as_str(), "has no authority: only the registry's HTTP may do without");
+            if node.role != NodeRole::SchemaRegistry && listener.name.as_str() != METRICS {
+                let consequence = "has no authority: only the registry's HTTP and metrics may do without";
+                wrong(listener.name.as_str(), consequence);
             }
         }
     }

@@ -90,10 +90,7 @@ impl Kafka {
             tracing::warn!(key, "the connection profile has a key that this version does not know");
         }
         let credentials = Credentials::read(&profile)?;
-        let registry = match &profile.registry {
-            Some(endpoint) => Some(Registry::new(&endpoint.url, &credentials)?),
-            None => None,
-        };
+        let registry = Registry::new(&profile, &credentials)?;
         let kafka = Self { shared: Arc::new(Shared { profile, service, credentials, registry }) };
         let registry_answers = async {
             match &kafka.shared.registry {

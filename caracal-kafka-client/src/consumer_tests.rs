@@ -11,7 +11,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use super::*;
 use crate::config::tests::{credentials, profile};
 use crate::events::MeteringEvent;
-use crate::registry::{Encoder, Registry, intern};
+use crate::registry::{Encoder, Registry, own};
 
 const ID: u32 = 7;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -53,9 +53,11 @@ fn client(mock: &Mock, more: &[(&str, &str)]) -> StreamConsumer<Context> {
 
 fn consumer(mock: &Mock, more: &[(&str, &str)]) -> Consumer<MeteringEvent> {
     let topic = MeteringEvent::TOPIC.to_owned();
-    let registry = Registry::new("http://127.0.0.1:1", &credentials()).expect("an address");
+    let mut with_registry = profile("/p");
+    with_registry.registry = Some(crate::profile::RegistryEndpoint::new("http://127.0.0.1:1"));
+    let registry = Registry::new(&with_registry, &credentials()).expect("an address").expect("one");
     let mut codec = Codec::new::<MeteringEvent>(registry, &topic).expect("a schema");
-    codec.decoder.learn(ID, intern(MeteringEvent::SCHEMA).expect("a schema")).expect("its own");
+    codec.decoder.learn(ID, &own::<MeteringEvent>().expect("a schema")).expect("its own");
     let client = client(mock, more);
     client.subscribe(&[&topic]).expect("subscribed");
     Consumer {

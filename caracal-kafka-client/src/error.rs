@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use crate::events::Event;
 use crate::record::{Position, RawRecord};
 
 /// Why there is no connection, producer or consumer.
@@ -147,6 +148,40 @@ impl ConnectError {
             KafkaError::ClientCreation(why) => Self::Configuration { key: None, why: scrub(why) },
             other => Self::Configuration { key: None, why: code(other) },
         }
+    }
+}
+
+/// Why an event was not encoded or decoded. No text repeats a value.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The schemas do not fit.
+    #[error("the schema of `{record}` cannot be used: {why}")]
+    #[non_exhaustive]
+    Schema {
+        /// The record type.
+        record: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// The value does not fit its schema.
+    #[error("this is no `{record}`: {why}")]
+    #[non_exhaustive]
+    Event {
+        /// The record type.
+        record: &'static str,
+        /// What does not fit.
+        why: String,
+    },
+}
+
+impl CodecError {
+    pub(crate) fn schema<E: Event>(why: String) -> Self {
+        Self::Schema { record: E::RECORD, why }
+    }
+
+    pub(crate) fn event<E: Event>(why: String) -> Self {
+        Self::Event { record: E::RECORD, why }
     }
 }
 

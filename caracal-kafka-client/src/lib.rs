@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod avro;
 mod codec;
 mod config;
 mod connect;
@@ -11,6 +12,7 @@ mod diagnose;
 mod error;
 mod flow;
 mod handler;
+mod offline;
 mod producer;
 mod record;
 mod registry;
@@ -24,10 +26,13 @@ pub use connect::{Kafka, Service, librdkafka_version};
 pub use consumer::{ConsumeFrom, Consumer, ConsumerOptions, Group};
 pub use dead_letter::Failure;
 pub use error::{
-    CommitError, ConnectError, EnqueueError, HandleError, NotWritten, ReceiveError, RunError, UnknownOutcome,
+    CodecError, CommitError, ConnectError, EnqueueError, HandleError, NotWritten, ReceiveError, RunError,
+    UnknownOutcome,
 };
 pub use flow::RetryPolicy;
 pub use handler::{Handled, Handler, RunReport};
+pub use offline::{EventDecoder, EventEncoder};
 pub use producer::{CloseReport, Compression, Delivery, DeliveryHandle, Producer, ProducerOptions};
 pub use record::{Position, RawRecord, Received, RecordHeader};
+pub use registry::{SubjectStrategy, WriterSchema};
 pub use shutdown::{Shutdown, ShutdownTrigger};

@@ -24,7 +24,7 @@ use crate::context::Context;
 use crate::error::{self, ConnectError, EnqueueError, NotWritten, UnknownOutcome};
 use crate::events::Event;
 use crate::record::{Position, RecordHeader};
-use crate::registry::Encoder;
+use crate::registry::{Encoder, SubjectStrategy, Terms, WriterSchema};
 
 /// How long the question for a topic may take.
 const TOPIC: Duration = Duration::from_secs(10);
@@ -49,6 +49,13 @@ pub struct ProducerOptions {
     /// Register the event's schema when the subject does not have it. Default `false`: schemas are
     /// changed by a release, not by whichever service starts first.
     pub register_schema: bool,
+    /// The subject at which the event's schema is. Default [`SubjectStrategy::Topic`].
+    pub subject: SubjectStrategy,
+    /// Which schema to write by. Default [`WriterSchema::Own`].
+    pub writer_schema: WriterSchema,
+    /// Have the registry compare and keep schemas in their normal form, so that another order of attributes is
+    /// no other schema. Default `false`, as the registry's.
+    pub normalize_schemas: bool,
 }
 
 impl Default for ProducerOptions {
@@ -58,6 +65,9 @@ impl Default for ProducerOptions {
             delivery_timeout: Duration::from_secs(120),
             compression: Compression::Snappy,
             register_schema: false,
+            subject: SubjectStrategy::default(),
+            writer_schema: WriterSchema::default(),
+            normalize_schemas: false,
         }
     }
 }
@@ -137,7 +147,6 @@ pub struct Producer<E: Event> {
     client: Option<ThreadedProducer<Deliveries>>,
     deliveries: Deliveries,
     encoder: Encoder,
-    schema_id: u32,
     event: PhantomData<fn(E)>,
 }
 
@@ -145,7 +154,7 @@ impl<E: Event> std::fmt::Debug for Producer<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Producer")
             .field("topic", &self.deliveries.shared.topic)
-            .field("schema_id", &self.schema_id)
+            .field("schema_id", &self.encoder.id)
             .field("waiting", &self.waiting())
             .finish_non_exhaustive()
     }
@@ -154,20 +163,13 @@ impl<E: Event> std::fmt::Debug for Producer<E> {
 impl<E: Event> Producer<E> {
     pub(crate) async fn new(kafka: &Kafka, options: ProducerOptions) -> Result<Self, ConnectError> {
         let topic = kafka.profile().qualified(E::TOPIC);
-        let registry = kafka.registry::<E>()?;
-        let subject = format!("{topic}-value");
-        let schema_id = registry.id_of::<E>(&subject, options.register_schema).await?;
-        let encoder = Encoder::new::<E>(schema_id).map_err(|why| ConnectError::Schema {
-            subject,
-            url: registry.url().to_owned(),
-            why,
-        })?;
+        let encoder = kafka.encoder::<E>(&options).await?;
         let mut config = kafka.config();
         config::producer(&mut config, &options);
         let deliveries = Deliveries::new(kafka.context(), &topic);
         let client = ThreadedProducer::from_config_and_context(&config, deliveries.clone())
             .map_err(|error| ConnectError::configuration(&error, |text| deliveries.context.scrub(text)))?;
-        let producer = Self { client: Some(client), deliveries, encoder, schema_id, event: PhantomData };
+        let producer = Self { client: Some(client), deliveries, encoder, event: PhantomData };
         let asked = {
             let client = producer.client.clone();
             let topic = topic.clone();
@@ -225,7 +227,7 @@ impl<E: Event> Producer<E> {
 
     /// Id of the schema that this producer writes.
     pub const fn schema_id(&self) -> u32 {
-        self.schema_id
+        self.encoder.id
     }
 
     /// Waits until each record has its outcome, for as long as `deadline`; what has none by then is
@@ -273,6 +275,38 @@ impl<E: Event> Drop for Producer<E> {
         }
         // It takes a while, which an executor's thread does not have.
         std::thread::spawn(move || give_up(client));
+    }
+}
+
+impl Kafka {
+    /// Id of the schema that a producer with these options would write `E` by, without making one: for a
+    /// service that wants to know at its start. Asked once and remembered, however many ask at the same time.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: the schema is not registered, or the profile names no registry.
+    ///
+    /// ```no_run
+    /// use caracal_kafka_client::events::MeteringEvent;
+    /// use caracal_kafka_client::{Kafka, ProducerOptions, SubjectStrategy};
+    ///
+    /// # async fn start(kafka: Kafka) -> Result<(), Box<dyn std::error::Error>> {
+    /// let options = ProducerOptions { subject: SubjectStrategy::Record, ..ProducerOptions::default() };
+    /// println!("schema {}", kafka.schema_id::<MeteringEvent>(&options).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn schema_id<E: Event>(&self, options: &ProducerOptions) -> Result<u32, ConnectError> {
+        Ok(self.encoder::<E>(options).await?.id)
+    }
+
+    async fn encoder<E: Event>(&self, options: &ProducerOptions) -> Result<Encoder, ConnectError> {
+        let subject = self.profile().qualified(&options.subject.subject(E::TOPIC, E::RECORD));
+        let terms = Terms {
+            choice: options.writer_schema,
+            register: options.register_schema,
+            normalize: options.normalize_schemas,
+        };
+        self.registry::<E>()?.encoder::<E>(&subject, terms).await
     }
 }
 
@@ -561,7 +595,6 @@ mod tests {
             client: Some(client.expect("a client")),
             deliveries,
             encoder: Encoder::new::<MeteringEvent>(7).expect("a schema"),
-            schema_id: 7,
             event: PhantomData,
         }
     }

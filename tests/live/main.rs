@@ -12,6 +12,7 @@
 //! | `CARACAL_LIVE_KEEP` | `1`: clusters of failed tests keep their files (never their processes) |
 
 mod client;
+mod client_schemas;
 mod clients;
 mod cluster;
 mod converge;
@@ -43,13 +44,14 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 13] = [
+    let groups: [&[Test]; 14] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
         jdk::TESTS,
         clients::TESTS,
         client::TESTS,
+        client_schemas::TESTS,
         scram::TESTS,
         secrets::TESTS,
         // Never get beyond the first steps.

@@ -40,9 +40,24 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
     const TOPIC: &'static str;
     /// The Avro schema that this type reads and writes, as JSON text.
     const SCHEMA: &'static str;
+    /// Schemas of other subjects whose types [`SCHEMA`](Self::SCHEMA) uses by name, in an order in which
+    /// each uses only those before it. None unless a type says so.
+    const REFERENCES: &'static [SchemaReference] = &[];
 
     /// The record's key: what Kafka keeps in order. Caracal's events use the agent's id.
     fn key(&self) -> &str;
+}
+
+/// A schema that others use by name (the registry's "reference").
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "event types write it down as a constant")]
+pub struct SchemaReference {
+    /// Full name of the type, for example `caracal.common.Money`.
+    pub name: &'static str,
+    /// The subject that it is registered at, without the namespace that a profile may add.
+    pub subject: &'static str,
+    /// The schema that defines it, as JSON text.
+    pub schema: &'static str,
 }
 
 /// The event types, for whoever declares topics and registers schemas.

@@ -186,7 +186,7 @@ impl CodecError {
 }
 
 /// Why a record was not taken. Nothing was written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnqueueError {
     /// The event does not fit its schema.
@@ -198,6 +198,15 @@ pub enum EnqueueError {
         /// What does not fit.
         why: String,
     },
+    /// The queue is full; only those who do not wait for room hear of it.
+    #[error(
+        "a record for `{topic}` was not taken: the queue is full; wait for outcomes, or use `enqueue`, which does"
+    )]
+    #[non_exhaustive]
+    Full {
+        /// The topic.
+        topic: String,
+    },
     /// librdkafka does not take the record.
     #[error("a record for `{topic}` was not taken: {why}")]
     #[non_exhaustive]
@@ -207,7 +216,7 @@ pub enum EnqueueError {
         /// Why.
         why: String,
     },
-    /// The producer's guarantees are gone, so it takes nothing more.
+    /// librdkafka's client has failed for good, and no other could be made in its place.
     #[error("the producer for `{topic}` can go on no longer and has to be made anew: {why}")]
     #[non_exhaustive]
     Fatal {

@@ -17,6 +17,7 @@ mod producer;
 mod record;
 mod registry;
 mod run;
+mod send;
 mod shutdown;
 mod wire;
 
@@ -32,7 +33,9 @@ pub use error::{
 pub use flow::RetryPolicy;
 pub use handler::{Handled, Handler, RunReport};
 pub use offline::{EventDecoder, EventEncoder};
-pub use producer::{CloseReport, Compression, Delivery, DeliveryHandle, Producer, ProducerOptions};
+pub use producer::{
+    BatchReport, CloseReport, Compression, Delivery, DeliveryHandle, Producer, ProducerOptions, RecordOptions,
+};
 pub use record::{Position, RawRecord, Received, RecordHeader};
 pub use registry::{SubjectStrategy, WriterSchema};
 pub use shutdown::{Shutdown, ShutdownTrigger};

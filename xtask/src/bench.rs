@@ -2,6 +2,7 @@
 //!
 //! Only the ratio counts: figures of two machines, or of one machine at two times, are not comparable.
 
+mod client;
 mod clusters;
 mod credentials;
 mod figures;
@@ -25,6 +26,8 @@ enum What {
     Up(up::UpArguments),
     /// Certificates, stores and SCRAM users against openssl and keytool
     Credentials(credentials::CredentialsArguments),
+    /// The typed client against rdkafka and schema_registry_converter
+    Client(client::ClientArguments),
     /// Many cold starts in a row, then starts that are killed; nothing may be left behind
     Soak(soak::SoakArguments),
 }
@@ -37,6 +40,7 @@ pub(crate) async fn run(arguments: &BenchArguments) -> Result<bool> {
     let document = match &arguments.what {
         What::Up(arguments) => up::run(arguments).await,
         What::Credentials(arguments) => credentials::run(arguments).await,
+        What::Client(arguments) => client::run(arguments).await,
         What::Soak(arguments) => soak::run(arguments).await,
     }?;
     println!("{}", serde_json::to_string_pretty(&document)?);

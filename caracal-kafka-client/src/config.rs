@@ -48,6 +48,16 @@ pub(crate) fn producer(config: &mut ClientConfig, options: &ProducerOptions) {
         .set("partitioner", "murmur2_random");
 }
 
+/// On top of a producer's: the coordinator ends what lasts longer than `timeout`.
+pub(crate) fn transactional(config: &mut ClientConfig, id: &str, timeout: Duration) {
+    let millis = timeout.as_millis().max(1000).to_string();
+    config
+        .set("transactional.id", id)
+        .set("transaction.timeout.ms", &millis)
+        // librdkafka refuses a longer one: a record must not outlive its transaction.
+        .set("message.timeout.ms", &millis);
+}
+
 pub(crate) fn consumer(config: &mut ClientConfig, group: &str, options: &ConsumerOptions) {
     let reset = match options.from {
         ConsumeFrom::CommittedOrLatest => "latest",

@@ -341,6 +341,38 @@ pub enum RunError {
     Receive(#[from] ReceiveError),
 }
 
+/// Why transactions ended before they were told to. Nothing that was not committed is visible.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransactionError {
+    /// Another instance has the transactional id, and goes on where this one was.
+    #[error(
+        "another instance has the transactional id `{id}`: {why}; give each one that runs at the same time its own"
+    )]
+    #[non_exhaustive]
+    Fenced {
+        /// The id, without the profile's namespace.
+        id: String,
+        /// librdkafka's words.
+        why: String,
+    },
+    /// Kafka reports a fault that neither another attempt nor another client cures.
+    #[error("the transactions of `{id}` cannot go on: {why}")]
+    #[non_exhaustive]
+    Kafka {
+        /// The id, without the profile's namespace.
+        id: String,
+        /// What happened.
+        why: String,
+    },
+    /// No client could be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Kafka reports a fault on the reading side.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+}
+
 /// librdkafka's words for an error, without any of its free texts.
 pub(crate) fn code(error: &KafkaError) -> String {
     match error.rdkafka_error_code() {
@@ -377,6 +409,9 @@ pub(crate) fn sentence(code: RDKafkaErrorCode) -> String {
         Code::NotEnoughReplicas => "bring back the brokers that are down: too few replicas are in sync",
         Code::AutoOffsetReset | Code::OffsetOutOfRange => "the position is not there (any more)",
         Code::Authentication | Code::SaslAuthenticationFailed => "check user name, password and mechanism",
+        Code::TransactionalIdAuthorizationFailed => {
+            "give the principal Write and Describe on the transactional id, or take an id with the prefix that it may use"
+        }
         Code::PollExceeded => "the handler takes longer than `max.poll.interval.ms`",
         _ => "",
     };

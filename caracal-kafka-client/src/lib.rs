@@ -19,6 +19,7 @@ mod registry;
 mod run;
 mod send;
 mod shutdown;
+mod transaction;
 mod wire;
 
 // The public interface.
@@ -28,7 +29,7 @@ pub use consumer::{ConsumeFrom, Consumer, ConsumerOptions, Group};
 pub use dead_letter::Failure;
 pub use error::{
     CodecError, CommitError, ConnectError, EnqueueError, HandleError, NotWritten, ReceiveError, RunError,
-    UnknownOutcome,
+    TransactionError, UnknownOutcome,
 };
 pub use flow::RetryPolicy;
 pub use handler::{Handled, Handler, RunReport};
@@ -39,3 +40,4 @@ pub use producer::{
 pub use record::{Position, RawRecord, Received, RecordHeader};
 pub use registry::{SubjectStrategy, WriterSchema};
 pub use shutdown::{Shutdown, ShutdownTrigger};
+pub use transaction::{Processed, TransactionOptions, TransactionReport, Transactions};

@@ -460,7 +460,7 @@ impl Kafka {
         Ok(outbox)
     }
 
-    async fn encoder<E: Event>(&self, options: &ProducerOptions) -> Result<Encoder, ConnectError> {
+    pub(crate) async fn encoder<E: Event>(&self, options: &ProducerOptions) -> Result<Encoder, ConnectError> {
         let subject = self.profile().qualified(&options.subject.subject(E::TOPIC, E::RECORD));
         let terms = Terms {
             choice: options.writer_schema,

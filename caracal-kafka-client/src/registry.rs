@@ -292,8 +292,8 @@ impl Decoder {
 
 /// `E`'s own schema, parsed once in the life of the process.
 pub(crate) fn own<E: Event>() -> Result<Arc<Schema>, String> {
-    static KNOWN: LazyLock<Mutex<HashMap<(&'static str, &'static [SchemaReference]), Arc<Schema>>>> =
-        LazyLock::new(Mutex::default);
+    type Texts = (&'static str, &'static [SchemaReference]);
+    static KNOWN: LazyLock<Mutex<HashMap<Texts, Arc<Schema>>>> = LazyLock::new(Mutex::default);
     // A map that is only added to: whole after a panic elsewhere.
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(schema) = known.get(&(E::SCHEMA, E::REFERENCES)) {

@@ -302,7 +302,7 @@ impl Drop for Waits<'_> {
     }
 }
 
-fn headers(headers: &[RecordHeader]) -> Option<OwnedHeaders> {
+pub(crate) fn headers(headers: &[RecordHeader]) -> Option<OwnedHeaders> {
     if headers.is_empty() {
         return None;
     }

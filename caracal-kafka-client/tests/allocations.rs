@@ -109,7 +109,7 @@ fn a_reused_buffer_is_all_that_encoding_takes_and_decoding_is_bounded() {
         for (field, what) in ["nulls", "flags", "numbers", "texts", "options"].into_iter().enumerate() {
             takes_at_most_64_mib(&decoder, &greedy(field, claimed, |_| vec![0]), what);
         }
-        let entry = |at: usize| [vec![6], format!("{at:03x}")[..3].as_bytes().to_vec(), vec![0]].concat();
+        let entry = |at: usize| [vec![6], format!("{at:03x}").as_bytes()[..3].to_vec(), vec![0]].concat();
         takes_at_most_64_mib(&decoder, &greedy(5, claimed, entry), "table");
         takes_at_most_64_mib(&decoder, &greedy(6, claimed, entry), "tree");
         takes_at_most_64_mib(&decoder, &greedy(7, claimed, |_| vec![2, 2, 0, 0, 0]), "nested");

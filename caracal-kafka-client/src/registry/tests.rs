@@ -114,9 +114,10 @@ struct Money {
 }
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
 enum Currency {
-    EUR,
-    USD,
+    Eur,
+    Usd,
 }
 
 impl Event for Payment {
@@ -155,12 +156,12 @@ async fn references_are_registered_looked_up_and_read_back() {
     let second = registry(&stub);
     let encoder = second.encoder::<Payment>("payments-value", Terms::default()).await.expect("looked up");
     assert_eq!((found.id, encoder.id), (3, 3));
-    let payment = Payment { id: "p".into(), amount: Money { cents: 5, currency: Currency::USD } };
+    let payment = Payment { id: "p".into(), amount: Money { cents: 5, currency: Currency::Usd } };
     let mut bytes = Vec::new();
     encoder.encode(&payment, &mut bytes).expect("encoded");
     let (id, datum) = wire::split(&bytes).expect("framed");
     let mut decoder = Decoder::new::<Payment>().expect("a schema");
-    decoder.learn(id, &*second.by_id(id).await.expect("known")).expect("compatible");
+    decoder.learn(id, &second.by_id(id).await.expect("known")).expect("compatible");
     assert_eq!(decoder.decode::<Payment>(id, datum), Ok(payment));
 }
 

@@ -102,13 +102,10 @@ impl ProducerContext for Deliveries {
         if result.is_ok() {
             self.context.forget();
         }
-        match self.shared.slots.settle(self.client, slot, outcome) {
-            Ok(unasked) => {
-                counter.fetch_add(1, Ordering::Release);
-                complain(&self.shared.topic, unasked);
-            }
-            // It was given up before, and counted as unknown since.
-            Err(()) => {}
+        // Otherwise it was given up before, and is counted as unknown since.
+        if let Ok(unasked) = self.shared.slots.settle(self.client, slot, outcome) {
+            counter.fetch_add(1, Ordering::Release);
+            complain(&self.shared.topic, unasked);
         }
         if self.shared.waiting.load(Ordering::Relaxed) > 0 {
             self.shared.room.notify_waiters();

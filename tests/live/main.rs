@@ -13,6 +13,7 @@
 
 mod client;
 mod client_schemas;
+mod client_writes;
 mod clients;
 mod cluster;
 mod converge;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 14] = [
+    let groups: [&[Test]; 15] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         clients::TESTS,
         client::TESTS,
         client_schemas::TESTS,
+        client_writes::TESTS,
         scram::TESTS,
         secrets::TESTS,
         // Never get beyond the first steps.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::{ConnectError, ReceiveError};
 use crate::events::Event;
 use crate::record::{RawRecord, Received};
-use crate::registry::{Decoder, Lookup, Registry};
+use crate::registry::{Decoder, Registry};
 use crate::wire;
 
 /// Reads events of one type.
@@ -16,11 +16,7 @@ pub(crate) struct Codec {
 
 impl Codec {
     pub(crate) fn new<E: Event>(registry: Arc<Registry>, topic: &str) -> Result<Self, ConnectError> {
-        let decoder = Decoder::new::<E>().map_err(|why| ConnectError::Schema {
-            subject: format!("{topic}-value"),
-            url: registry.url().to_owned(),
-            why,
-        })?;
+        let decoder = Decoder::new::<E>().map_err(|why| registry.fault(&format!("{topic}-value"), why))?;
         Ok(Self { registry, decoder })
     }
 
@@ -39,17 +35,17 @@ impl Codec {
         if !self.decoder.knows(id) {
             let writer = match self.registry.by_id(id).await {
                 Ok(writer) => writer,
-                Err(Lookup::Absent(why)) => return Ok((id, Err(format!("its schema {id}: {why}")))),
-                Err(Lookup::Failed(why)) => {
+                Err(fault) if !fault.passes() => return Ok((id, Err(format!("its schema {id}: {fault}")))),
+                Err(fault) => {
                     return Err(ReceiveError::Registry {
                         position: record.position.clone(),
                         schema_id: id,
                         url: self.registry.url().to_owned(),
-                        why,
+                        why: fault.to_string(),
                     });
                 }
             };
-            if let Err(why) = self.decoder.learn(id, writer) {
+            if let Err(why) = self.decoder.learn(id, &writer) {
                 return Ok((id, Err(format!("its schema {id} cannot be read by ours: {why}"))));
             }
         }

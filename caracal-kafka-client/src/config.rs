@@ -48,6 +48,16 @@ pub(crate) fn producer(config: &mut ClientConfig, options: &ProducerOptions) {
         .set("partitioner", "murmur2_random");
 }
 
+/// On top of a producer's: the coordinator ends what lasts longer than `timeout`.
+pub(crate) fn transactional(config: &mut ClientConfig, id: &str, timeout: Duration) {
+    let millis = timeout.as_millis().max(1000).to_string();
+    config
+        .set("transactional.id", id)
+        .set("transaction.timeout.ms", &millis)
+        // librdkafka refuses a longer one: a record must not outlive its transaction.
+        .set("message.timeout.ms", &millis);
+}
+
 pub(crate) fn consumer(config: &mut ClientConfig, group: &str, options: &ConsumerOptions) {
     let reset = match options.from {
         ConsumeFrom::CommittedOrLatest => "latest",
@@ -104,7 +114,8 @@ pub(crate) mod tests {
             certificate_file: "/p/client.pem".into(),
             key_file: "/p/client.key".into(),
             password: SecretString::from(MARK),
-            tls: Arc::new(tls),
+            registry_tls: Arc::new(tls),
+            registry_login: None,
         }
     }
 
@@ -259,13 +270,13 @@ pub(crate) mod tests {
         put(folder.path(), "client.key", MARK, 0o600);
         assert!(refusal().contains("no unencrypted PEM private key"));
         put(folder.path(), "client.key", OTHER_KEY, 0o600);
+        assert!(refusal().contains("does not belong to the certificate"));
+        put(folder.path(), "client.key", KEY, 0o600);
         put(folder.path(), "password", MARK, 0o604);
         assert!(refusal().contains("mode 0604"));
         put(folder.path(), "password", "\n", 0o600);
         assert!(refusal().contains("empty"));
         put(folder.path(), "password", MARK, 0o600);
-        assert!(refusal().contains("does not belong to the certificate"));
-        put(folder.path(), "client.key", KEY, 0o600);
         let read = Credentials::read(&profile).expect("all is well");
         assert_eq!(read.password.expose_secret(), MARK);
     }

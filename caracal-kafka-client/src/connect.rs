@@ -1,6 +1,6 @@
 //! [`Kafka`]: one profile, checked once, from which producers and consumers are made.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -15,9 +15,10 @@ use crate::credentials::Credentials;
 use crate::diagnose::diagnose;
 use crate::error::{self, ConnectError};
 use crate::events::Event;
-use crate::producer::{Producer, ProducerOptions};
+use crate::producer::{CloseReport, Producer, ProducerOptions};
 use crate::profile::ConnectionProfile;
 use crate::registry::Registry;
+use crate::send::Outbox;
 
 /// How long [`Kafka::connect`] tries.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -55,6 +56,15 @@ struct Shared {
     service: Service,
     credentials: Credentials,
     registry: Option<Arc<Registry>>,
+    outboxes: Mutex<Outboxes>,
+}
+
+/// The ways out that producers were given.
+#[derive(Debug, Default)]
+struct Outboxes {
+    open: Vec<Weak<Outbox>>,
+    /// Of those that are gone.
+    gone: Arc<Mutex<CloseReport>>,
 }
 
 impl Kafka {
@@ -90,11 +100,8 @@ impl Kafka {
             tracing::warn!(key, "the connection profile has a key that this version does not know");
         }
         let credentials = Credentials::read(&profile)?;
-        let registry = match &profile.registry {
-            Some(endpoint) => Some(Registry::new(&endpoint.url, &credentials)?),
-            None => None,
-        };
-        let kafka = Self { shared: Arc::new(Shared { profile, service, credentials, registry }) };
+        let registry = Registry::new(&profile, &credentials)?;
+        let kafka = Self::of(profile, service, credentials, registry);
         let registry_answers = async {
             match &kafka.shared.registry {
                 Some(registry) => registry.ping().await,
@@ -103,6 +110,51 @@ impl Kafka {
         };
         tokio::try_join!(kafka.log_in(deadline), registry_answers)?;
         Ok(kafka)
+    }
+
+    fn of(
+        profile: ConnectionProfile,
+        service: Service,
+        credentials: Credentials,
+        registry: Option<Arc<Registry>>,
+    ) -> Self {
+        let outboxes = Mutex::default();
+        Self { shared: Arc::new(Shared { profile, service, credentials, registry, outboxes }) }
+    }
+
+    /// Closes every producer that was made from this connection, all of them within the deadline, and counts
+    /// every record that any of them ever took: those of producers that were closed or dropped before too.
+    /// Later records are refused.
+    ///
+    /// ```no_run
+    /// # async fn stop(kafka: caracal_kafka_client::Kafka) {
+    /// let report = kafka.close(std::time::Duration::from_secs(20)).await;
+    /// if !report.all_written() {
+    ///     eprintln!("{} not written, of {} nobody knows", report.not_written, report.unknown);
+    /// }
+    /// # }
+    /// ```
+    pub async fn close(&self, deadline: Duration) -> CloseReport {
+        let open: Vec<Arc<Outbox>> = self.outboxes().open.iter().filter_map(Weak::upgrade).collect();
+        let reports = futures::future::join_all(open.iter().map(|outbox| outbox.close(deadline))).await;
+        let gone = *lock(&self.outboxes().gone);
+        reports.into_iter().fold(gone, CloseReport::plus)
+    }
+
+    /// Has [`close`](Self::close) know of an outbox.
+    pub(crate) fn remember(&self, outbox: &Arc<Outbox>) {
+        let mut outboxes = self.outboxes();
+        outboxes.open.retain(|outbox| outbox.strong_count() > 0);
+        outboxes.open.push(Arc::downgrade(outbox));
+    }
+
+    /// Where an outbox writes down what it took when it is gone.
+    pub(crate) fn ledger(&self) -> Arc<Mutex<CloseReport>> {
+        Arc::clone(&self.outboxes().gone)
+    }
+
+    fn outboxes(&self) -> MutexGuard<'_, Outboxes> {
+        lock(&self.shared.outboxes)
     }
 
     /// The profile that this connection is by.
@@ -168,7 +220,7 @@ impl Kafka {
     #[cfg(all(test, unix))]
     pub(crate) fn unproved(profile: ConnectionProfile, credentials: Credentials) -> Self {
         let service = Service::named("test");
-        Self { shared: Arc::new(Shared { profile, service, credentials, registry: None }) }
+        Self::of(profile, service, credentials, None)
     }
 
     /// One log-in, on a client of its own that is dropped behind it.
@@ -209,6 +261,11 @@ fn outcome<J>(result: Result<std::thread::Result<Result<(), String>>, J>) -> Res
         Ok(Ok(found)) => found,
         Ok(Err(_)) | Err(_) => Err("the log-in's thread ended by itself".into()),
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A list and a sum, whole after a panic elsewhere.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Serves the client's events until the answer is there, or until it is clear that none will come.

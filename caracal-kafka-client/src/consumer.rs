@@ -346,6 +346,41 @@ impl<E: Event> Consumer<E> {
         matches!(tokio::time::timeout(deadline, told).await, Ok(Ok(())))
     }
 
+    /// The next record with what it says, or why it says nothing. It is taken either way: the caller
+    /// keeps it, and commits or goes back.
+    pub(crate) async fn next_pair(
+        &mut self,
+    ) -> Result<(RawRecord, Result<Received<E>, String>), ReceiveError> {
+        self.fill().await?;
+        let raw = self.raw.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(record) = raw else { return self.nothing() };
+        let (id, outcome) = self.codec.decode::<E>(record).await?;
+        let Some(record) = raw.take() else { return self.nothing() };
+        let event = outcome.map(|event| codec::received(event, id, record.clone()));
+        Ok((record, event))
+    }
+
+    /// Has librdkafka go on at this position, if the partition is still ours.
+    pub(crate) async fn go_to(&mut self, position: &Position) -> Result<(), ReceiveError> {
+        self.kept().take_if(|raw| raw.position.partition == position.partition);
+        if !self.owns(position) {
+            return Ok(());
+        }
+        let Some(client) = self.client.clone() else { return Ok(()) };
+        let (tell, told) = oneshot::channel();
+        let Position { topic, partition, offset } = position.clone();
+        // A thread of its own: librdkafka's call cannot be cancelled.
+        std::thread::spawn(move || {
+            let _ = tell.send(client.seek(&topic, partition, Offset::Offset(offset), BROKER));
+        });
+        told.await.unwrap_or(Err(KafkaError::Canceled)).map_err(|error| ReceiveError::Kafka {
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+            fatal: false,
+            why: format!("cannot go back to {position}: {}", error::code(&error)),
+        })
+    }
+
     /// A record that is committed, or stands before one that is, is not handed out again.
     fn let_go(&self, committed: &Position) {
         let mut raw = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
@@ -360,19 +395,7 @@ impl<E: Event> Consumer<E> {
         let raw = self.kept().take().map(|raw| raw.position);
         let unhandled = self.unhandled.take().map(|received| received.position);
         let Some(position) = unhandled.or(raw).filter(|position| self.owns(position)) else { return Ok(()) };
-        let Some(client) = self.client.clone() else { return Ok(()) };
-        let (tell, told) = oneshot::channel();
-        let Position { topic, partition, offset } = position;
-        // A thread of its own: librdkafka's call cannot be cancelled.
-        std::thread::spawn(move || {
-            let _ = tell.send(client.seek(&topic, partition, Offset::Offset(offset), BROKER));
-        });
-        told.await.unwrap_or(Err(KafkaError::Canceled)).map_err(|error| ReceiveError::Kafka {
-            topic: self.topic.clone(),
-            group: self.group.clone(),
-            fatal: false,
-            why: format!("cannot go back to a record that was not handled: {}", error::code(&error)),
-        })
+        self.go_to(&position).await
     }
 
     fn kept(&mut self) -> &mut Option<RawRecord> {
@@ -537,4 +560,4 @@ pub(crate) fn raw(message: &BorrowedMessage<'_>) -> RawRecord {
 
 #[cfg(all(test, unix))]
 #[path = "consumer_tests.rs"]
-mod tests;
+pub(crate) mod tests;

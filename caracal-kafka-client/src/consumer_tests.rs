@@ -11,14 +11,14 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use super::*;
 use crate::config::tests::{credentials, profile};
 use crate::events::MeteringEvent;
-use crate::registry::{Encoder, Registry, intern};
+use crate::registry::{Encoder, Registry, own};
 
 const ID: u32 = 7;
 const LIMIT: Duration = Duration::from_secs(60);
 
-type Mock = MockCluster<'static, DefaultProducerContext>;
+pub(crate) type Mock = MockCluster<'static, DefaultProducerContext>;
 
-fn event(seed: u64) -> Vec<u8> {
+pub(crate) fn event(seed: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let encoder = Encoder::new::<MeteringEvent>(ID).expect("a schema");
     encoder.encode(&MeteringEvent::sample(seed), &mut bytes).expect("fits");
@@ -26,7 +26,7 @@ fn event(seed: u64) -> Vec<u8> {
 }
 
 /// A cluster whose topic holds these values in its one partition.
-fn cluster(values: &[Vec<u8>]) -> Mock {
+pub(crate) fn cluster_of(values: &[Vec<u8>]) -> Mock {
     let mock = MockCluster::new(1).expect("a mock cluster");
     mock.create_topic(MeteringEvent::TOPIC, 1, 1).expect("a topic");
     let producer: BaseProducer =
@@ -53,9 +53,11 @@ fn client(mock: &Mock, more: &[(&str, &str)]) -> StreamConsumer<Context> {
 
 fn consumer(mock: &Mock, more: &[(&str, &str)]) -> Consumer<MeteringEvent> {
     let topic = MeteringEvent::TOPIC.to_owned();
-    let registry = Registry::new("http://127.0.0.1:1", &credentials()).expect("an address");
+    let mut with_registry = profile("/p");
+    with_registry.registry = Some(crate::profile::RegistryEndpoint::new("http://127.0.0.1:1"));
+    let registry = Registry::new(&with_registry, &credentials()).expect("an address").expect("one");
     let mut codec = Codec::new::<MeteringEvent>(registry, &topic).expect("a schema");
-    codec.decoder.learn(ID, intern(MeteringEvent::SCHEMA).expect("a schema")).expect("its own");
+    codec.decoder.learn(ID, &own::<MeteringEvent>().expect("a schema")).expect("its own");
     let client = client(mock, more);
     client.subscribe(&[&topic]).expect("subscribed");
     Consumer {
@@ -70,6 +72,10 @@ fn consumer(mock: &Mock, more: &[(&str, &str)]) -> Consumer<MeteringEvent> {
         uncommitted: None,
         event: PhantomData,
     }
+}
+
+pub(crate) fn consumer_of(mock: &Mock) -> Consumer<MeteringEvent> {
+    consumer(mock, &[])
 }
 
 /// Where the group stands, as the broker knows it.
@@ -103,7 +109,7 @@ fn undecodable(result: Result<i64, HandleError<&'static str>>) -> Box<RawRecord>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_undecodable_record_stays_until_it_is_committed() {
-    let mock = cluster(&[event(0), b"garbage".to_vec(), event(2)]);
+    let mock = cluster_of(&[event(0), b"garbage".to_vec(), event(2)]);
     let mut consumer = consumer(&mock, &[]);
     assert_eq!(handled(&mut consumer).await.expect("the first"), 0);
     for _ in 0..3 {
@@ -121,7 +127,7 @@ async fn an_undecodable_record_stays_until_it_is_committed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_handler_gets_the_same_record_again() {
-    let mock = cluster(&[event(0), event(1)]);
+    let mock = cluster_of(&[event(0), event(1)]);
     let mut consumer = consumer(&mock, &[]);
     for _ in 0..3 {
         let failed = within(consumer.handle(async |received| Err(received.position.offset))).await;
@@ -135,7 +141,7 @@ async fn a_failed_handler_gets_the_same_record_again() {
 /// What is kept here is taken from librdkafka already, and `run` looks there only.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_begins_with_what_was_kept() {
-    let mock = cluster(&[event(0), b"garbage".to_vec(), event(2)]);
+    let mock = cluster_of(&[event(0), b"garbage".to_vec(), event(2)]);
     let mut consumer = consumer(&mock, &[]);
     let failed = within(consumer.handle(async |_| Err("no"))).await;
     assert!(matches!(failed, Err(HandleError::Handler { .. })), "{failed:?}");
@@ -150,7 +156,7 @@ async fn a_run_begins_with_what_was_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_commit_is_tried_again_without_the_handler() {
-    let mock = cluster(&[event(0), event(1)]);
+    let mock = cluster_of(&[event(0), event(1)]);
     let mut consumer = consumer(&mock, &[]);
     mock.request_errors(
         RDKafkaApiKey::OffsetCommit,
@@ -174,7 +180,7 @@ async fn a_failed_commit_is_tried_again_without_the_handler() {
 /// poll brings it back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_was_too_slow_comes_back() {
-    let mock = cluster(&[event(0), event(1)]);
+    let mock = cluster_of(&[event(0), event(1)]);
     // The mock waits 3 s for members before it shares.
     let short =
         [("max.poll.interval.ms", "6000"), ("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")];
@@ -202,7 +208,7 @@ async fn a_member_that_was_too_slow_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_close_that_did_not_leave_the_group_says_so() {
-    let mock = cluster(&[]);
+    let mock = cluster_of(&[]);
     let consumer = consumer(&mock, &[]);
     let commit_under_way = consumer.client.clone();
     assert!(!consumer.close(Duration::from_millis(300)).await, "somebody has the client still");

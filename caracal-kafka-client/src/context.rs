@@ -1,5 +1,6 @@
 //! What librdkafka tells us from its own threads: errors, log lines, deliveries.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ struct Inner {
     password: SecretString,
     /// The most telling complaint of late.
     symptom: Mutex<Option<Symptom>>,
+    /// Whether there may be one: what goes well asks a million times as often as what does not.
+    troubled: AtomicBool,
     /// Who wants to carry out rebalances itself.
     rebalances: Mutex<Option<mpsc::UnboundedSender<Rebalance>>>,
 }
@@ -58,7 +61,8 @@ impl Symptom {
 
 impl Context {
     pub(crate) fn new(password: SecretString) -> Self {
-        Self { inner: Arc::new(Inner { password, symptom: Mutex::new(None), rebalances: Mutex::default() }) }
+        let (symptom, rebalances) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { password, symptom, troubled: AtomicBool::new(false), rebalances }) }
     }
 
     pub(crate) fn symptom(&self) -> Option<Symptom> {
@@ -71,7 +75,10 @@ impl Context {
 
     /// A broker did what it was asked: what was wrong before explains nothing that comes after.
     pub(crate) fn forget(&self) {
-        *self.lock() = None;
+        // Read first: a write would take the cache line from the other threads each time.
+        if self.inner.troubled.load(Ordering::Relaxed) && self.inner.troubled.swap(false, Ordering::Relaxed) {
+            *self.lock() = None;
+        }
     }
 
     /// From now on rebalances are reported instead of carried out at once; the receiver has to.
@@ -107,6 +114,7 @@ impl Context {
         let stays = known.as_ref().is_some_and(|known| known.diagnosis.settled && !known.is_stale(at));
         if symptom.diagnosis.settled || !stays {
             *known = Some(symptom);
+            self.inner.troubled.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -23,7 +23,9 @@ pub(crate) struct Credentials {
     pub(crate) key_file: PathBuf,
     pub(crate) password: SecretString,
     /// For HTTPS to the registry; brokers are reached by librdkafka's own TLS.
-    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) registry_tls: Arc<ClientConfig>,
+    /// User name and password for the registry.
+    pub(crate) registry_login: Option<(String, SecretString)>,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -49,27 +51,45 @@ impl Credentials {
                 return Err(content(what, path, "its path is not UTF-8, and librdkafka needs that".into()));
             }
         }
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates("CA file", &ca_file)? {
-            roots.add(certificate).map_err(|error| content("CA file", &ca_file, error.to_string()))?;
-        }
-        let chain = certificates("client certificate", &certificate_file)?;
-        let key = private_key(&key_file)?;
+        // Checked although librdkafka reads the files itself: it says little, and late.
+        let tls = tls(&ca_file, &certificate_file, &key_file)?;
         let password = password(&password_file)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| content("CA file", &ca_file, error.to_string()))?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .map_err(|error| match error {
-                rustls::Error::InconsistentKeys(_) => {
-                    ConnectError::KeyMismatch { key: key_file.clone(), certificate: certificate_file.clone() }
-                }
-                other => content("private key", &key_file, other.to_string()),
-            })?;
-        Ok(Self { ca_file, certificate_file, key_file, password, tls: Arc::new(tls) })
+        let (mut registry_tls, mut registry_login) = (tls, None);
+        if let Some(registry) = &profile.registry {
+            let file = |path: &Path| profile.base_dir.join(path);
+            if let Some(files) = &registry.tls {
+                registry_tls =
+                    self::tls(&file(&files.ca_file), &file(&files.certificate_file), &file(&files.key_file))?;
+            }
+            if let Some(login) = &registry.login {
+                let password = self::password(&file(&login.password_file))?;
+                registry_login = Some((login.username.clone(), password));
+            }
+        }
+        Ok(Self { ca_file, certificate_file, key_file, password, registry_tls, registry_login })
     }
+}
+
+fn tls(ca_file: &Path, certificate_file: &Path, key_file: &Path) -> Result<Arc<ClientConfig>, ConnectError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("CA file", ca_file)? {
+        roots.add(certificate).map_err(|error| content("CA file", ca_file, error.to_string()))?;
+    }
+    let chain = certificates("client certificate", certificate_file)?;
+    let key = private_key(key_file)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| content("CA file", ca_file, error.to_string()))?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                ConnectError::KeyMismatch { key: key_file.into(), certificate: certificate_file.into() }
+            }
+            other => content("private key", key_file, other.to_string()),
+        })?;
+    Ok(Arc::new(tls))
 }
 
 fn content(what: &'static str, path: &Path, why: String) -> ConnectError {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use crate::events::Event;
 use crate::record::{Position, RawRecord};
 
 /// Why there is no connection, producer or consumer.
@@ -150,8 +151,42 @@ impl ConnectError {
     }
 }
 
+/// Why an event was not encoded or decoded. No text repeats a value.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The schemas do not fit.
+    #[error("the schema of `{record}` cannot be used: {why}")]
+    #[non_exhaustive]
+    Schema {
+        /// The record type.
+        record: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// The value does not fit its schema.
+    #[error("this is no `{record}`: {why}")]
+    #[non_exhaustive]
+    Event {
+        /// The record type.
+        record: &'static str,
+        /// What does not fit.
+        why: String,
+    },
+}
+
+impl CodecError {
+    pub(crate) fn schema<E: Event>(why: String) -> Self {
+        Self::Schema { record: E::RECORD, why }
+    }
+
+    pub(crate) fn event<E: Event>(why: String) -> Self {
+        Self::Event { record: E::RECORD, why }
+    }
+}
+
 /// Why a record was not taken. Nothing was written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnqueueError {
     /// The event does not fit its schema.
@@ -163,6 +198,15 @@ pub enum EnqueueError {
         /// What does not fit.
         why: String,
     },
+    /// The queue is full; only those who do not wait for room hear of it.
+    #[error(
+        "a record for `{topic}` was not taken: the queue is full; wait for outcomes, or use `enqueue`, which does"
+    )]
+    #[non_exhaustive]
+    Full {
+        /// The topic.
+        topic: String,
+    },
     /// librdkafka does not take the record.
     #[error("a record for `{topic}` was not taken: {why}")]
     #[non_exhaustive]
@@ -172,7 +216,7 @@ pub enum EnqueueError {
         /// Why.
         why: String,
     },
-    /// The producer's guarantees are gone, so it takes nothing more.
+    /// librdkafka's client has failed for good, and no other could be made in its place.
     #[error("the producer for `{topic}` can go on no longer and has to be made anew: {why}")]
     #[non_exhaustive]
     Fatal {
@@ -297,6 +341,38 @@ pub enum RunError {
     Receive(#[from] ReceiveError),
 }
 
+/// Why transactions ended before they were told to. Nothing that was not committed is visible.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransactionError {
+    /// Another instance has the transactional id, and goes on where this one was.
+    #[error(
+        "another instance has the transactional id `{id}`: {why}; give each one that runs at the same time its own"
+    )]
+    #[non_exhaustive]
+    Fenced {
+        /// The id, without the profile's namespace.
+        id: String,
+        /// librdkafka's words.
+        why: String,
+    },
+    /// Kafka reports a fault that neither another attempt nor another client cures.
+    #[error("the transactions of `{id}` cannot go on: {why}")]
+    #[non_exhaustive]
+    Kafka {
+        /// The id, without the profile's namespace.
+        id: String,
+        /// What happened.
+        why: String,
+    },
+    /// No client could be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Kafka reports a fault on the reading side.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+}
+
 /// librdkafka's words for an error, without any of its free texts.
 pub(crate) fn code(error: &KafkaError) -> String {
     match error.rdkafka_error_code() {
@@ -333,6 +409,9 @@ pub(crate) fn sentence(code: RDKafkaErrorCode) -> String {
         Code::NotEnoughReplicas => "bring back the brokers that are down: too few replicas are in sync",
         Code::AutoOffsetReset | Code::OffsetOutOfRange => "the position is not there (any more)",
         Code::Authentication | Code::SaslAuthenticationFailed => "check user name, password and mechanism",
+        Code::TransactionalIdAuthorizationFailed => {
+            "give the principal Write and Describe on the transactional id, or take an id with the prefix that it may use"
+        }
         Code::PollExceeded => "the handler takes longer than `max.poll.interval.ms`",
         _ => "",
     };

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod avro;
 mod codec;
 mod config;
 mod connect;
@@ -11,11 +12,14 @@ mod diagnose;
 mod error;
 mod flow;
 mod handler;
+mod offline;
 mod producer;
 mod record;
 mod registry;
 mod run;
+mod send;
 mod shutdown;
+mod transaction;
 mod wire;
 
 // The public interface.
@@ -24,10 +28,16 @@ pub use connect::{Kafka, Service, librdkafka_version};
 pub use consumer::{ConsumeFrom, Consumer, ConsumerOptions, Group};
 pub use dead_letter::Failure;
 pub use error::{
-    CommitError, ConnectError, EnqueueError, HandleError, NotWritten, ReceiveError, RunError, UnknownOutcome,
+    CodecError, CommitError, ConnectError, EnqueueError, HandleError, NotWritten, ReceiveError, RunError,
+    TransactionError, UnknownOutcome,
 };
 pub use flow::RetryPolicy;
 pub use handler::{Handled, Handler, RunReport};
-pub use producer::{CloseReport, Compression, Delivery, DeliveryHandle, Producer, ProducerOptions};
+pub use offline::{EventDecoder, EventEncoder};
+pub use producer::{
+    BatchReport, CloseReport, Compression, Delivery, DeliveryHandle, Producer, ProducerOptions, RecordOptions,
+};
 pub use record::{Position, RawRecord, Received, RecordHeader};
+pub use registry::{SubjectStrategy, WriterSchema};
 pub use shutdown::{Shutdown, ShutdownTrigger};
+pub use transaction::{Processed, TransactionOptions, TransactionReport, Transactions};

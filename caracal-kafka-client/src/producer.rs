@@ -1,39 +1,32 @@
 //! A producer of one event type. Each record ends in exactly one [`Delivery`].
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use rdkafka::ClientContext;
-use rdkafka::Message as _;
-use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{
-    BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
-};
-use tokio::sync::{Notify, oneshot};
-
 use crate::config;
 use crate::connect::Kafka;
-use crate::context::Context;
-use crate::error::{self, ConnectError, EnqueueError, NotWritten, UnknownOutcome};
-use crate::events::Event;
+use crate::error::{ConnectError, EnqueueError, NotWritten, UnknownOutcome};
+use crate::events::{Event, TimestampMillis};
 use crate::record::{Position, RecordHeader};
-use crate::registry::Encoder;
+use crate::registry::{Encoder, SubjectStrategy, Terms, WriterSchema};
+use crate::send::slots::Outcome;
+use crate::send::{Message, Outbox, Refusal};
 
 /// How long the question for a topic may take.
 const TOPIC: Duration = Duration::from_secs(10);
 
-/// How long the outcomes of records that are given up may take; they come from this machine alone.
-const GIVE_UP: Duration = Duration::from_secs(30);
+/// A buffer that one large record left behind is not kept.
+const BUFFER: usize = 1 << 20;
 
-/// A full queue is looked at again after this long, should a notification be missed.
-const ROOM: Duration = Duration::from_millis(50);
+thread_local! {
+    /// Where this thread encodes: librdkafka copies what it takes, so one does for all producers.
+    static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What a service may choose. Safety is not among it: a producer is idempotent and waits for all
 /// replicas, always.
@@ -49,6 +42,13 @@ pub struct ProducerOptions {
     /// Register the event's schema when the subject does not have it. Default `false`: schemas are
     /// changed by a release, not by whichever service starts first.
     pub register_schema: bool,
+    /// The subject at which the event's schema is. Default [`SubjectStrategy::Topic`].
+    pub subject: SubjectStrategy,
+    /// Which schema to write by. Default [`WriterSchema::Own`].
+    pub writer_schema: WriterSchema,
+    /// Have the registry compare and keep schemas in their normal form, so that another order of attributes is
+    /// no other schema. Default `false`, as the registry's.
+    pub normalize_schemas: bool,
 }
 
 impl Default for ProducerOptions {
@@ -58,6 +58,9 @@ impl Default for ProducerOptions {
             delivery_timeout: Duration::from_secs(120),
             compression: Compression::Snappy,
             register_schema: false,
+            subject: SubjectStrategy::default(),
+            writer_schema: WriterSchema::default(),
+            normalize_schemas: false,
         }
     }
 }
@@ -94,20 +97,86 @@ pub enum Delivery {
 #[derive(Debug)]
 #[must_use = "a record that was not written is lost unless somebody looks"]
 pub struct DeliveryHandle {
-    outcome: oneshot::Receiver<Delivery>,
-    topic: Arc<str>,
+    outbox: Arc<Outbox>,
+    /// `None`: it was asked for.
+    slot: Option<usize>,
+}
+
+impl DeliveryHandle {
+    pub(crate) fn new(outbox: &Arc<Outbox>, slot: usize) -> Self {
+        Self { outbox: Arc::clone(outbox), slot: Some(slot) }
+    }
 }
 
 impl Future for DeliveryHandle {
     type Output = Delivery;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Delivery> {
-        Pin::new(&mut self.outcome).poll(cx).map(|outcome| {
-            outcome.unwrap_or_else(|_| {
-                let why = "the producer was dropped before the broker answered: close it instead".into();
-                Delivery::Unknown(UnknownOutcome { topic: self.topic.to_string(), why })
-            })
-        })
+        let topic = || self.outbox.topic().to_string();
+        let Some(slot) = self.slot else {
+            let why = "its outcome was asked for before".into();
+            return Poll::Ready(Delivery::Unknown(UnknownOutcome { topic: topic(), why }));
+        };
+        let Poll::Ready(outcome) = self.outbox.poll(slot, cx.waker()) else { return Poll::Pending };
+        let delivery = match outcome {
+            Outcome::Written { partition, offset } => {
+                Delivery::Written(Position { topic: topic(), partition, offset })
+            }
+            Outcome::NotWritten(why) => Delivery::NotWritten(NotWritten { topic: topic(), why: why.into() }),
+            Outcome::Unknown(why) => Delivery::Unknown(UnknownOutcome { topic: topic(), why: why.into() }),
+        };
+        self.slot = None;
+        Poll::Ready(delivery)
+    }
+}
+
+impl Drop for DeliveryHandle {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.outbox.forget(slot);
+        }
+    }
+}
+
+/// What goes with one record beside its event. `Debug` shows no header's value.
+///
+/// ```
+/// use caracal_kafka_client::RecordOptions;
+///
+/// let options = RecordOptions::default().with_header("traceparent", "00-4bf9-00f0-01").with_partition(3);
+/// assert_eq!(options.headers[0].name, "traceparent");
+/// ```
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct RecordOptions {
+    /// Headers, in this order; a name may occur more than once.
+    pub headers: Vec<RecordHeader>,
+    /// Partition, instead of the one that the key says. Order by key is then the caller's matter.
+    pub partition: Option<i32>,
+    /// When it happened, instead of now.
+    pub timestamp: Option<TimestampMillis>,
+}
+
+impl RecordOptions {
+    /// With one header more.
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push(RecordHeader { name: name.into(), value: Some(value.into()) });
+        self
+    }
+
+    /// To this partition.
+    #[must_use]
+    pub const fn with_partition(mut self, partition: i32) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// At this time.
+    #[must_use]
+    pub const fn with_timestamp(mut self, timestamp: TimestampMillis) -> Self {
+        self.timestamp = Some(timestamp);
+        self
     }
 }
 
@@ -125,27 +194,56 @@ pub struct CloseReport {
 }
 
 impl CloseReport {
+    pub(crate) const fn plus(self, other: Self) -> Self {
+        Self {
+            written: self.written + other.written,
+            not_written: self.not_written + other.not_written,
+            unknown: self.unknown + other.unknown,
+        }
+    }
+
     /// Whether each record was written.
     pub const fn all_written(&self) -> bool {
         self.not_written == 0 && self.unknown == 0
     }
 }
 
-/// Writes events of one type to their topic. Ends by [`close`](Self::close).
+/// What became of a batch, see [`Producer::send_all`].
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[must_use = "it says whether records were lost"]
+#[non_exhaustive]
+pub struct BatchReport {
+    /// How many were written.
+    pub written: u64,
+    /// Those that were not, or of which nobody knows: the event's number in the batch, and its outcome.
+    pub failed: Vec<(usize, Delivery)>,
+    /// Why the batch ends early: events from this number on were not taken.
+    pub refused: Option<(usize, EnqueueError)>,
+}
+
+impl BatchReport {
+    /// Whether each event was written.
+    pub const fn all_written(&self) -> bool {
+        self.failed.is_empty() && self.refused.is_none()
+    }
+}
+
+/// Writes events of one type to their topic. Ends by [`close`](Self::close). It may be shared by any number
+/// of tasks; each of them waits for its own records only.
+///
+/// Should librdkafka's client fail for good, a new one takes its place: what the old one had under way ends as
+/// [`Delivery::Unknown`], and later records go through the new one.
 pub struct Producer<E: Event> {
-    /// `None` only while it is being closed or dropped.
-    client: Option<ThreadedProducer<Deliveries>>,
-    deliveries: Deliveries,
+    outbox: Arc<Outbox>,
     encoder: Encoder,
-    schema_id: u32,
     event: PhantomData<fn(E)>,
 }
 
 impl<E: Event> std::fmt::Debug for Producer<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Producer")
-            .field("topic", &self.deliveries.shared.topic)
-            .field("schema_id", &self.schema_id)
+            .field("topic", self.outbox.topic())
+            .field("schema_id", &self.encoder.id)
             .field("waiting", &self.waiting())
             .finish_non_exhaustive()
     }
@@ -154,30 +252,16 @@ impl<E: Event> std::fmt::Debug for Producer<E> {
 impl<E: Event> Producer<E> {
     pub(crate) async fn new(kafka: &Kafka, options: ProducerOptions) -> Result<Self, ConnectError> {
         let topic = kafka.profile().qualified(E::TOPIC);
-        let registry = kafka.registry::<E>()?;
-        let subject = format!("{topic}-value");
-        let schema_id = registry.id_of::<E>(&subject, options.register_schema).await?;
-        let encoder = Encoder::new::<E>(schema_id).map_err(|why| ConnectError::Schema {
-            subject,
-            url: registry.url().to_owned(),
-            why,
-        })?;
-        let mut config = kafka.config();
-        config::producer(&mut config, &options);
-        let deliveries = Deliveries::new(kafka.context(), &topic);
-        let client = ThreadedProducer::from_config_and_context(&config, deliveries.clone())
-            .map_err(|error| ConnectError::configuration(&error, |text| deliveries.context.scrub(text)))?;
-        let producer = Self { client: Some(client), deliveries, encoder, schema_id, event: PhantomData };
-        let asked = {
-            let client = producer.client.clone();
-            let topic = topic.clone();
-            tokio::task::spawn_blocking(move || {
-                client.map(|client| client.client().fetch_metadata(Some(&topic), TOPIC))
-            })
-        };
-        let metadata = asked.await.ok().flatten().unwrap_or(Err(KafkaError::Canceled));
-        kafka.topic_is_there(&topic, metadata)?;
-        Ok(producer)
+        let encoder = kafka.encoder::<E>(&options).await?;
+        let outbox = kafka.outbox(&topic, options)?;
+        kafka.topic_is_there(&topic, outbox.metadata(TOPIC).await)?;
+        Ok(Self { outbox, encoder, event: PhantomData })
+    }
+
+    /// One whose way out is somebody else's.
+    #[cfg(test)]
+    pub(crate) fn through(outbox: Arc<Outbox>, encoder: Encoder) -> Self {
+        Self { outbox, encoder, event: PhantomData }
     }
 
     /// Takes one record: waits for room in the queue, then returns. The handle waits for the broker.
@@ -187,437 +271,214 @@ impl<E: Event> Producer<E> {
     /// # Errors
     /// [`EnqueueError`]: nothing was written, and nothing will be.
     pub async fn enqueue(&self, event: &E) -> Result<DeliveryHandle, EnqueueError> {
-        let shared = &self.deliveries.shared;
-        let mut value = Vec::with_capacity(256);
-        self.encoder
-            .encode(event, &mut value)
-            .map_err(|why| EnqueueError::Encode { record: E::RECORD, why })?;
-        let (tell, outcome) = oneshot::channel();
-        let mut record = BaseRecord::with_opaque_to(&shared.topic, Box::new(tell))
-            .key(event.key().as_bytes())
-            .payload(value.as_slice());
-        loop {
-            // Registered before the attempt, so that room made meanwhile is not missed.
-            let room = shared.room.notified();
-            let Some(client) = &self.client else {
-                return Err(self.refused("the producer is closed".into()));
-            };
-            // Counted first: the outcome may be known before `send` returns.
-            shared.taken.fetch_add(1, Ordering::Relaxed);
-            match client.send(record) {
-                Ok(()) => return Ok(DeliveryHandle { outcome, topic: Arc::clone(&shared.topic) }),
-                Err((error, back)) => {
-                    shared.taken.fetch_sub(1, Ordering::Relaxed);
-                    if error.rdkafka_error_code() != Some(Code::QueueFull) {
-                        return Err(self.not_taken(client, &error));
-                    }
-                    record = back;
+        self.enqueue_with(event, &RecordOptions::default()).await
+    }
+
+    /// [`enqueue`](Self::enqueue) with headers, a partition or a time of one's own.
+    ///
+    /// # Errors
+    /// As [`enqueue`](Self::enqueue).
+    ///
+    /// ```no_run
+    /// use caracal_kafka_client::events::MeteringEvent;
+    /// use caracal_kafka_client::{EnqueueError, Producer, RecordOptions};
+    ///
+    /// # async fn send(out: &Producer<MeteringEvent>, event: &MeteringEvent) -> Result<(), EnqueueError> {
+    /// let options = RecordOptions::default().with_header("origin", "gateway").with_partition(0);
+    /// let delivery = out.enqueue_with(event, &options).await?.await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn enqueue_with(
+        &self,
+        event: &E,
+        options: &RecordOptions,
+    ) -> Result<DeliveryHandle, EnqueueError> {
+        match self.attempt(event, options) {
+            Ok(slot) => return Ok(DeliveryHandle::new(&self.outbox, slot)),
+            Err(Refusal::Never(error)) => return Err(error),
+            Err(Refusal::Full | Refusal::Resting) => {}
+        }
+        // Only here, where there is a wait anyway, does a record have a buffer of its own.
+        let mut value = Vec::new();
+        self.encode(event, &mut value)?;
+        let message = Self::message(event, &value, options);
+        let slot = self.outbox.send_when_there_is_room(&message).await?;
+        Ok(DeliveryHandle::new(&self.outbox, slot))
+    }
+
+    /// Takes one record if there is room for it now, and never waits: for callers that are not asynchronous.
+    ///
+    /// # Errors
+    /// [`EnqueueError`]: nothing was written, and nothing will be. [`EnqueueError::Full`] passes.
+    pub fn try_enqueue(&self, event: &E) -> Result<DeliveryHandle, EnqueueError> {
+        self.try_enqueue_with(event, &RecordOptions::default())
+    }
+
+    /// [`try_enqueue`](Self::try_enqueue) with headers, a partition or a time of one's own.
+    ///
+    /// # Errors
+    /// As [`try_enqueue`](Self::try_enqueue).
+    pub fn try_enqueue_with(
+        &self,
+        event: &E,
+        options: &RecordOptions,
+    ) -> Result<DeliveryHandle, EnqueueError> {
+        match self.attempt(event, options) {
+            Ok(slot) => Ok(DeliveryHandle::new(&self.outbox, slot)),
+            Err(Refusal::Never(error)) => Err(error),
+            Err(Refusal::Full | Refusal::Resting) => {
+                Err(EnqueueError::Full { topic: self.outbox.topic().to_string() })
+            }
+        }
+    }
+
+    /// Sends a batch and waits for all of it; the queue's room bounds what is under way. Order is kept among
+    /// the events of one key.
+    ///
+    /// Cancelling it leaves what was taken under way.
+    ///
+    /// ```no_run
+    /// use caracal_kafka_client::Producer;
+    /// use caracal_kafka_client::events::MeteringEvent;
+    ///
+    /// # async fn send(out: &Producer<MeteringEvent>, events: Vec<MeteringEvent>) {
+    /// let report = out.send_all(&events).await;
+    /// for (number, delivery) in &report.failed {
+    ///     eprintln!("event {number}: {delivery:?}");
+    /// }
+    /// # }
+    /// ```
+    pub async fn send_all<'e>(&self, events: impl IntoIterator<Item = &'e E>) -> BatchReport {
+        let mut report = BatchReport::default();
+        let mut handles = Vec::new();
+        for (number, event) in events.into_iter().enumerate() {
+            match self.enqueue(event).await {
+                Ok(handle) => handles.push(handle),
+                Err(error) => {
+                    report.refused = Some((number, error));
+                    break;
                 }
             }
-            let _ = tokio::time::timeout(ROOM, room).await;
         }
+        for (number, handle) in handles.into_iter().enumerate() {
+            match handle.await {
+                Delivery::Written(_) => report.written += 1,
+                other => report.failed.push((number, other)),
+            }
+        }
+        report
+    }
+
+    /// Waits until each record that was taken so far has its outcome; whether that was so by the deadline.
+    pub async fn flush(&self, deadline: Duration) -> bool {
+        self.outbox.flush(deadline).await
     }
 
     /// Records that were taken and have no outcome yet.
     pub fn waiting(&self) -> u64 {
-        self.deliveries.shared.open()
+        self.outbox.open()
     }
 
     /// Id of the schema that this producer writes.
     pub const fn schema_id(&self) -> u32 {
-        self.schema_id
+        self.encoder.id
     }
 
     /// Waits until each record has its outcome, for as long as `deadline`; what has none by then is
     /// given up and ends as [`Delivery::Unknown`], also in the queue: a batch whose answer was lost waits
     /// there for its repetition. Giving up takes a moment of its own, with very many records seconds.
-    pub async fn close(mut self, deadline: Duration) -> CloseReport {
-        if let Some(client) = self.client.take() {
-            let (tell, told) = oneshot::channel();
-            // Not a thread of the runtime's: nothing can cancel librdkafka.
-            std::thread::spawn(move || {
-                let _ = client.flush(deadline);
-                give_up(client);
-                let _ = tell.send(());
-            });
-            let _ = told.await;
-        }
-        self.deliveries.shared.report()
+    pub async fn close(self, deadline: Duration) -> CloseReport {
+        self.outbox.close(deadline).await
     }
 
-    fn refused(&self, why: String) -> EnqueueError {
-        EnqueueError::Refused { topic: self.deliveries.shared.topic.to_string(), why }
+    fn encode(&self, event: &E, into: &mut Vec<u8>) -> Result<(), EnqueueError> {
+        self.encoder.encode(event, into).map_err(|why| EnqueueError::Encode { record: E::RECORD, why })
     }
 
-    fn not_taken(&self, client: &ThreadedProducer<Deliveries>, error: &KafkaError) -> EnqueueError {
-        match client.client().fatal_error() {
-            Some((code, text)) => EnqueueError::Fatal {
-                topic: self.deliveries.shared.topic.to_string(),
-                why: format!("{}: {}", error::sentence(code), self.deliveries.context.scrub(&text)),
-            },
-            None => self.refused(error::code(error)),
+    fn message<'a>(event: &'a E, value: &'a [u8], options: &'a RecordOptions) -> Message<'a> {
+        Message {
+            key: Some(event.key().as_bytes()),
+            value: Some(value),
+            headers: &options.headers,
+            partition: options.partition,
+            timestamp: options.timestamp.map(|time| time.0),
         }
     }
-}
 
-impl<E: Event> Drop for Producer<E> {
-    fn drop(&mut self) {
-        let Some(client) = self.client.take() else { return };
-        let waiting = self.waiting();
-        if waiting > 0 {
-            tracing::error!(
-                topic = %self.deliveries.shared.topic,
-                records = waiting,
-                "a producer was dropped with records in its queue, which are given up: close it instead"
-            );
-        }
-        // It takes a while, which an executor's thread does not have.
-        std::thread::spawn(move || give_up(client));
-    }
-}
-
-/// Gives up what has no outcome yet, with an outcome for each: blocks until they are served.
-fn give_up(client: ThreadedProducer<Deliveries>) {
-    settle(&client, GIVE_UP);
-    drop(client);
-}
-
-/// rdkafka's own drop does the same but serves outcomes for half a second only, and a handle whose
-/// outcome is not served waits for ever.
-fn settle(client: &ThreadedProducer<Deliveries>, deadline: Duration) {
-    client.purge(PurgeConfig::default().queue().inflight());
-    if client.flush(deadline).is_err() {
-        let records = client.in_flight_count();
-        tracing::error!(records, "records that were given up have no outcome after {deadline:?}");
-    }
-}
-
-/// Writes dead letters: bytes as they are, under the same guarantees as events.
-pub(crate) struct Letters {
-    /// `None` only while it is being dropped.
-    client: Option<ThreadedProducer<Deliveries>>,
-    deliveries: Deliveries,
-}
-
-impl Letters {
-    /// # Errors
-    /// The dead letters' topic does not exist, or may not be seen.
-    pub(crate) async fn new(kafka: &Kafka, topic: &str) -> Result<Self, ConnectError> {
-        let mut config = kafka.config();
-        config::producer(&mut config, &ProducerOptions::default());
-        let deliveries = Deliveries::new(kafka.context(), topic);
-        let client = ThreadedProducer::from_config_and_context(&config, deliveries.clone())
-            .map_err(|error| ConnectError::configuration(&error, |text| deliveries.context.scrub(text)))?;
-        let letters = Self { client: Some(client.clone()), deliveries };
-        let name = topic.to_owned();
-        let asked = tokio::task::spawn_blocking(move || client.client().fetch_metadata(Some(&name), TOPIC));
-        kafka.topic_is_there(topic, asked.await.unwrap_or(Err(KafkaError::Canceled)))?;
-        Ok(letters)
-    }
-
-    /// Hands a letter over; `Err` when librdkafka does not take it.
-    pub(crate) fn send(
-        &self,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        headers: &[RecordHeader],
-    ) -> Result<DeliveryHandle, String> {
-        let shared = &self.deliveries.shared;
-        let (tell, outcome) = oneshot::channel();
-        let mut list = OwnedHeaders::new_with_capacity(headers.len());
-        for header in headers {
-            list = list.insert(Header { key: &header.name, value: header.value.as_deref() });
-        }
-        let mut record =
-            BaseRecord::<[u8], [u8], _>::with_opaque_to(&shared.topic, Box::new(tell)).headers(list);
-        // A tombstone stays one, and a record without key stays without.
-        (record.key, record.payload) = (key, value);
-        let Some(client) = &self.client else { return Err("the producer is closed".into()) };
-        shared.taken.fetch_add(1, Ordering::Relaxed);
-        match client.send(record) {
-            Ok(()) => Ok(DeliveryHandle { outcome, topic: Arc::clone(&shared.topic) }),
-            Err((error, _)) => {
-                shared.taken.fetch_sub(1, Ordering::Relaxed);
-                Err(error::code(&error))
+    /// Encodes into this thread's buffer and hands that over.
+    fn attempt(&self, event: &E, options: &RecordOptions) -> Result<usize, Refusal> {
+        let send = |buffer: &mut Vec<u8>| {
+            self.encode(event, buffer).map_err(Refusal::Never)?;
+            self.outbox.send(&Self::message(event, buffer, options))
+        };
+        ENCODED.with(|buffer| match buffer.try_borrow_mut() {
+            Ok(mut buffer) => {
+                let sent = send(&mut buffer);
+                if buffer.capacity() > BUFFER {
+                    *buffer = Vec::new();
+                }
+                sent
             }
-        }
-    }
-
-    /// Whether the client's guarantees are gone, so that it takes nothing more.
-    pub(crate) fn is_dead(&self) -> bool {
-        self.client.as_ref().is_none_or(|client| client.client().fatal_error().is_some())
+            // An event whose encoding sends another one.
+            Err(_) => send(&mut Vec::new()),
+        })
     }
 }
 
-impl Drop for Letters {
-    fn drop(&mut self) {
-        let Some(client) = self.client.take() else { return };
-        // It takes a while, which an executor's thread does not have.
-        std::thread::spawn(move || give_up(client));
-    }
-}
-
-/// Receives the outcomes from librdkafka's thread.
-#[derive(Clone)]
-struct Deliveries {
-    context: Context,
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    topic: Arc<str>,
-    room: Notify,
-    taken: AtomicU64,
-    written: AtomicU64,
-    not_written: AtomicU64,
-    unknown: AtomicU64,
-}
-
-impl Shared {
-    fn report(&self) -> CloseReport {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Acquire);
-        let (written, not_written) = (read(&self.written), read(&self.not_written));
-        // Whatever has no outcome by now never gets one.
-        let unknown = read(&self.taken).saturating_sub(written + not_written);
-        CloseReport { written, not_written, unknown }
+impl Kafka {
+    /// Id of the schema that a producer with these options would write `E` by, without making one: for a
+    /// service that wants to know at its start. Asked once and remembered, however many ask at the same time.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: the schema is not registered, or the profile names no registry.
+    ///
+    /// ```no_run
+    /// use caracal_kafka_client::events::MeteringEvent;
+    /// use caracal_kafka_client::{Kafka, ProducerOptions, SubjectStrategy};
+    ///
+    /// # async fn start(kafka: Kafka) -> Result<(), Box<dyn std::error::Error>> {
+    /// let options = ProducerOptions { subject: SubjectStrategy::Record, ..ProducerOptions::default() };
+    /// println!("schema {}", kafka.schema_id::<MeteringEvent>(&options).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn schema_id<E: Event>(&self, options: &ProducerOptions) -> Result<u32, ConnectError> {
+        Ok(self.encoder::<E>(options).await?.id)
     }
 
-    fn open(&self) -> u64 {
-        self.report().unknown.saturating_sub(self.unknown.load(Ordering::Acquire))
-    }
-}
-
-impl Deliveries {
-    fn new(context: Context, topic: &str) -> Self {
-        let zero = || AtomicU64::new(0);
-        let (taken, written, not_written, unknown) = (zero(), zero(), zero(), zero());
-        let shared =
-            Shared { topic: topic.into(), room: Notify::new(), taken, written, not_written, unknown };
-        Self { context, shared: Arc::new(shared) }
-    }
-
-    fn failed(&self, error: &KafkaError) -> Delivery {
-        let topic = self.shared.topic.to_string();
-        let mut why = error::code(error);
-        // These say what librdkafka did, not what made it do so.
-        let code = error.rdkafka_error_code();
-        let consequence = matches!(
-            code,
-            Some(Code::PurgeQueue | Code::PurgeInflight | Code::MessageTimedOut | Code::Fatal)
-        );
-        if let Some(symptom) = self.context.symptom().filter(|_| consequence) {
-            why = format!("{why}; last word: {}", symptom.reason);
-        }
-        if code.is_some_and(never_written) {
-            Delivery::NotWritten(NotWritten { topic, why })
-        } else {
-            Delivery::Unknown(UnknownOutcome { topic, why })
-        }
-    }
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.context.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.context.error(error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Box<oneshot::Sender<Delivery>>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, tell: Self::DeliveryOpaque) {
-        let delivery = match result {
-            Ok(message) => Delivery::Written(Position {
-                topic: message.topic().to_owned(),
-                partition: message.partition(),
-                offset: message.offset(),
-            }),
-            Err((error, _)) => self.failed(error),
+    /// A way out to `topic`, closed with this connection at the latest.
+    pub(crate) fn outbox(&self, topic: &str, options: ProducerOptions) -> Result<Arc<Outbox>, ConnectError> {
+        let (kafka, other) = (self.clone(), self.clone());
+        let configure = move || {
+            let mut config = kafka.config();
+            config::producer(&mut config, &options);
+            config
         };
-        let counter = match &delivery {
-            Delivery::Written(_) => &self.shared.written,
-            Delivery::NotWritten(_) => &self.shared.not_written,
-            Delivery::Unknown(_) => &self.shared.unknown,
-        };
-        counter.fetch_add(1, Ordering::Release);
-        self.shared.room.notify_waiters();
-        if result.is_ok() {
-            self.context.forget();
-        }
-        match tell.send(delivery) {
-            Ok(()) | Err(Delivery::Written(_)) => {}
-            Err(Delivery::NotWritten(why)) => tracing::error!("{why}, and nobody waited for it"),
-            Err(Delivery::Unknown(why)) => tracing::error!("{why}, and nobody waited for it"),
-        }
+        let outbox = Outbox::new(topic, configure, move || other.context(), self.ledger())?;
+        self.remember(&outbox);
+        Ok(outbox)
     }
-}
 
-/// Whether a record that ended so is surely not in Kafka. What is not listed counts as unknown:
-/// a wrong "not written" makes a duplicate, a wrong "unknown" costs a look.
-///
-/// `PurgeQueue`, `UnknownTopic` and `UnknownPartition` are not listed: librdkafka puts a batch whose
-/// answer was lost back into the queue, and may give it up there with any of them. One gap remains:
-/// a broker that appended a batch, lost its answer, and refuses the repetition (the right was taken
-/// away in between, for example) is believed, for librdkafka reports nothing of the first attempt.
-const fn never_written(code: Code) -> bool {
-    matches!(
-        code,
-        // Never left this machine.
-        Code::QueueFull
-            | Code::InvalidArgument
-            // Refused by the broker as a whole, before anything was appended.
-            | Code::TopicAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::UnknownTopicOrPartition
-            | Code::InvalidTopic
-            | Code::InvalidMessage
-            | Code::InvalidMessageSize
-            | Code::MessageSizeTooLarge
-            | Code::MessageBatchTooLarge
-            | Code::InvalidTimestamp
-            | Code::InvalidRecord
-            | Code::InvalidRequiredAcks
-            | Code::NotEnoughReplicas
-            | Code::PolicyViolation
-            | Code::UnsupportedForMessageFormat
-            | Code::UnsupportedCompressionType
-    )
+    pub(crate) async fn encoder<E: Event>(&self, options: &ProducerOptions) -> Result<Encoder, ConnectError> {
+        let subject = self.profile().qualified(&options.subject.subject(E::TOPIC, E::RECORD));
+        let terms = Terms {
+            choice: options.writer_schema,
+            register: options.register_schema,
+            normalize: options.normalize_schemas,
+        };
+        self.registry::<E>()?.encoder::<E>(&subject, terms).await
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::mocking::MockCluster;
-    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-    use secrecy::SecretString;
-
     use super::*;
-    use crate::events::MeteringEvent;
-
-    fn outcome(code: Code) -> Delivery {
-        let context = Context::new(SecretString::from("x"));
-        Deliveries::new(context, "t").failed(&KafkaError::MessageProduction(code))
-    }
 
     #[test]
-    fn only_what_is_sure_counts_as_not_written() {
-        for code in [Code::MessageSizeTooLarge, Code::TopicAuthorizationFailed, Code::NotEnoughReplicas] {
-            assert!(matches!(outcome(code), Delivery::NotWritten(_)), "{code:?}");
-        }
-        for code in [
-            // These may end a batch that was sent before and put back into the queue.
-            Code::PurgeQueue,
-            Code::UnknownTopic,
-            Code::UnknownPartition,
-            Code::PurgeInflight,
-            Code::MessageTimedOut,
-            Code::RequestTimedOut,
-            Code::BrokerTransportFailure,
-            Code::NotEnoughReplicasAfterAppend,
-            Code::OutOfOrderSequenceNumber,
-            Code::Fatal,
-        ] {
-            assert!(matches!(outcome(code), Delivery::Unknown(_)), "{code:?}");
-        }
-    }
-
-    /// No broker is there, so nothing but the giving up can end them before the two minutes.
-    #[tokio::test]
-    async fn every_handle_of_a_given_up_record_resolves() {
-        const RECORDS: usize = 20_000;
-        let mut config = rdkafka::ClientConfig::new();
-        config::producer(&mut config, &ProducerOptions::default());
-        config.set("bootstrap.servers", "127.0.0.1:1");
-        let deliveries = Deliveries::new(Context::new(SecretString::from("x")), "t");
-        let client: ThreadedProducer<Deliveries> =
-            ThreadedProducer::from_config_and_context(&config, deliveries.clone()).expect("a client");
-        let mut handles = Vec::with_capacity(RECORDS);
-        for _ in 0..RECORDS {
-            let (tell, outcome) = oneshot::channel();
-            let record = BaseRecord::with_opaque_to("t", Box::new(tell)).key("k").payload("v");
-            client.send(record).map_err(|(error, _)| error).expect("taken");
-            deliveries.shared.taken.fetch_add(1, Ordering::Relaxed);
-            handles.push(DeliveryHandle { outcome, topic: "t".into() });
-        }
-        settle(&client, Duration::from_secs(20));
-        assert_eq!(deliveries.shared.open(), 0, "all have their outcome before the client is gone");
-        drop(client);
-        for handle in handles {
-            let Delivery::Unknown(why) = handle.await else { panic!("nobody can know") };
-            assert!(why.why.contains("given up"), "{why}");
-        }
-    }
-
-    fn producer(bootstrap: &str, queue: &str) -> Producer<MeteringEvent> {
-        let mut config = rdkafka::ClientConfig::new();
-        config::producer(&mut config, &ProducerOptions::default());
-        config.set("bootstrap.servers", bootstrap).set("queue.buffering.max.messages", queue);
-        let deliveries = Deliveries::new(Context::new(SecretString::from("x")), MeteringEvent::TOPIC);
-        let client = ThreadedProducer::from_config_and_context(&config, deliveries.clone());
-        Producer {
-            client: Some(client.expect("a client")),
-            deliveries,
-            encoder: Encoder::new::<MeteringEvent>(7).expect("a schema"),
-            schema_id: 7,
-            event: PhantomData,
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_a_broker_refuses_is_not_written() {
-        let mock = MockCluster::new(1).expect("a mock cluster");
-        mock.create_topic(MeteringEvent::TOPIC, 1, 1).expect("a topic");
-        let producer = producer(&mock.bootstrap_servers(), "1000");
-        let first = producer.enqueue(&MeteringEvent::sample(0)).await.expect("taken").await;
-        assert!(matches!(first, Delivery::Written(_)), "{first:?}");
-        let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-        mock.request_errors(RDKafkaApiKey::Produce, &[refused]);
-        let second = producer.enqueue(&MeteringEvent::sample(1)).await.expect("taken").await;
-        let Delivery::NotWritten(why) = second else { panic!("{second:?}") };
-        assert!(why.why.contains("ACL"), "{why}");
-        let report = producer.close(Duration::from_secs(20)).await;
-        assert_eq!(report, CloseReport { written: 1, not_written: 1, unknown: 0 });
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_close_without_patience_accounts_for_a_full_queue() {
-        const QUEUE: u64 = 500;
-        let producer = producer("127.0.0.1:1", "500");
-        let mut handles = Vec::new();
-        for seed in 0..QUEUE {
-            handles.push(producer.enqueue(&MeteringEvent::sample(seed)).await.expect("taken"));
-        }
-        let one_more = MeteringEvent::sample(QUEUE);
-        let full = producer.enqueue(&one_more);
-        assert!(tokio::time::timeout(Duration::from_millis(200), full).await.is_err(), "it waits for room");
-        let report = producer.close(Duration::ZERO).await;
-        assert_eq!(report, CloseReport { written: 0, not_written: 0, unknown: QUEUE });
-        for handle in handles {
-            assert!(matches!(handle.await, Delivery::Unknown(_)), "nobody can know");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_lost_producer_is_no_success() {
-        let (tell, outcome) = oneshot::channel();
-        drop(tell);
-        let delivery = DeliveryHandle { outcome, topic: "t".into() }.await;
-        assert!(matches!(delivery, Delivery::Unknown(_)), "{delivery:?}");
-    }
-
-    #[test]
-    fn every_record_is_counted() {
-        let deliveries = Deliveries::new(Context::new(SecretString::from("x")), "t");
-        deliveries.shared.taken.store(10, Ordering::Release);
-        deliveries.shared.written.store(6, Ordering::Release);
-        deliveries.shared.not_written.store(1, Ordering::Release);
-        deliveries.shared.unknown.store(1, Ordering::Release);
-        let report = deliveries.shared.report();
-        assert_eq!(report, CloseReport { written: 6, not_written: 1, unknown: 3 });
-        assert_eq!(deliveries.shared.open(), 2);
-        assert!(!report.all_written());
+    fn options_show_no_header() {
+        let options = RecordOptions::default().with_header("a", "hunter2").with_timestamp(TimestampMillis(5));
+        let shown = format!("{options:?}");
+        assert!(shown.contains("TimestampMillis(5)") && !shown.contains("hunter2"), "{shown}");
     }
 }

@@ -22,12 +22,16 @@ use crate::error::{self, ConnectError, ReceiveError, RunError};
 use crate::events::{Event, TOPIC_DEAD_LETTERS, TimestampMillis};
 use crate::flow::{Action, Limits, Machine, Random, Verdict};
 use crate::handler::{Handled, Handler, RunReport};
-use crate::producer::{Delivery, Letters};
+use crate::producer::{Delivery, DeliveryHandle, ProducerOptions};
 use crate::record::{RawRecord, Received};
+use crate::send::{Message, Outbox};
 use crate::shutdown::Shutdown;
 
 /// Without anything else to do, the loop looks after itself this often.
 const TICK: Duration = Duration::from_millis(200);
+
+/// How long the question for the dead letters' topic may take.
+const TOPIC: Duration = Duration::from_secs(10);
 
 /// How long a commit may take that a rebalance or the end waits for.
 const COMMIT: Duration = Duration::from_secs(10);
@@ -89,7 +93,8 @@ impl<E: Event> Consumer<E> {
             .clone()
             .ok_or(ConnectError::Configuration { key: None, why: "the consumer is closed".into() })?;
         let topic = self.kafka.profile().qualified(TOPIC_DEAD_LETTERS);
-        let letters = Letters::new(&self.kafka, &topic).await?;
+        let letters = self.kafka.outbox(&topic, ProducerOptions::default())?;
+        self.kafka.topic_is_there(&topic, letters.metadata(TOPIC).await)?;
         self.go_back().await?;
         let rebalances = client.context().report_rebalances();
         let mut run = Run::new(&mut self, client, handler, letters, rebalances);
@@ -106,7 +111,7 @@ struct Run<'a, E: Event, H> {
     consumer: &'a mut Consumer<E>,
     client: Arc<StreamConsumer<Context>>,
     handler: Arc<H>,
-    letters: Letters,
+    letters: Arc<Outbox>,
     machine: Machine<Job<E>>,
     rebalances: mpsc::UnboundedReceiver<Rebalance>,
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
@@ -121,7 +126,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         consumer: &'a mut Consumer<E>,
         client: Arc<StreamConsumer<Context>>,
         handler: H,
-        letters: Letters,
+        letters: Arc<Outbox>,
         rebalances: mpsc::UnboundedReceiver<Rebalance>,
     ) -> Self {
         let options = &consumer.options;
@@ -230,7 +235,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         while let Some(action) = self.machine.next(self.now()) {
             match action {
                 Action::Handle(id) => self.handle(id).await,
-                Action::DeadLetter(id) => self.write_letter(id).await,
+                Action::DeadLetter(id) => self.write_letter(id),
             }
         }
         for (partition, pause) in self.machine.pauses() {
@@ -315,19 +320,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         job.failure = Some((why, first, now));
     }
 
-    async fn write_letter(&mut self, id: usize) {
-        if self.letters.is_dead() {
-            // What it had under way ends as unknown there, and is written again.
-            match Letters::new(
-                &self.consumer.kafka,
-                &self.consumer.kafka.profile().qualified(TOPIC_DEAD_LETTERS),
-            )
-            .await
-            {
-                Ok(letters) => self.letters = letters,
-                Err(error) => return self.take_back(Report::Letter(id, Err(error.to_string()))),
-            }
-        }
+    fn write_letter(&mut self, id: usize) {
         let attempts = self.machine.failed(id);
         let Some(job) = self.machine.job(id) else { return };
         let Some((failure, first, last)) = &job.failure else { return };
@@ -340,13 +333,16 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
             log_append_time: job.log_append_time,
         };
         let headers = dead_letter::headers(&job.raw, &story);
-        let sent = self.letters.send(job.raw.key.as_deref(), job.raw.value.as_deref(), &headers);
+        let (key, value) = (job.raw.key.as_deref(), job.raw.value.as_deref());
+        let sent = self.letters.send(&Message { key, value, headers: &headers, ..Message::default() });
         let tell = self.reports.0.clone();
         match sent {
-            Err(why) => {
-                let _ = tell.send(Report::Letter(id, Err(why)));
+            // Tried again as after any other failure.
+            Err(refusal) => {
+                let _ = tell.send(Report::Letter(id, Err(refusal.to_string())));
             }
-            Ok(delivery) => {
+            Ok(slot) => {
+                let delivery = DeliveryHandle::new(&self.letters, slot);
                 tokio::spawn(async move {
                     let written = match delivery.await {
                         Delivery::Written(_) => Ok(()),

@@ -14,6 +14,8 @@
 mod acls;
 mod certs;
 mod client;
+mod client_schemas;
+mod client_writes;
 mod clients;
 mod cluster;
 mod converge;
@@ -55,13 +57,15 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 26] = [
+    let groups: [&[Test]; 28] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
         jdk::TESTS,
         clients::TESTS,
         client::TESTS,
+        client_schemas::TESTS,
+        client_writes::TESTS,
         scram::TESTS,
         secrets::TESTS,
         doctor::TESTS,

@@ -2,6 +2,7 @@
 //!
 //! Only the ratio counts: figures of two machines, or of one machine at two times, are not comparable.
 
+mod client;
 mod clusters;
 mod credentials;
 mod figures;
@@ -28,6 +29,8 @@ enum What {
     Credentials(credentials::CredentialsArguments),
     /// Commands that look against Kafka's JVM tools; back-up and restore against a bare consumer
     Operations(operations::OperationsArguments),
+    /// The typed client against rdkafka and schema_registry_converter
+    Client(client::ClientArguments),
     /// Many cold starts in a row, then starts that are killed; nothing may be left behind
     Soak(soak::SoakArguments),
 }
@@ -41,6 +44,7 @@ pub(crate) async fn run(arguments: &BenchArguments) -> Result<bool> {
         What::Up(arguments) => up::run(arguments).await,
         What::Credentials(arguments) => credentials::run(arguments).await,
         What::Operations(arguments) => operations::run(arguments).await,
+        What::Client(arguments) => client::run(arguments).await,
         What::Soak(arguments) => soak::run(arguments).await,
     }?;
     println!("{}", serde_json::to_string_pretty(&document)?);

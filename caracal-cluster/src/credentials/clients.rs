@@ -161,7 +161,7 @@ impl<'a> ClientFiles<'a> {
             },
         };
         let mut profile = ConnectionProfile::new(plan.cluster.as_str(), self.user.name.as_str(), kafka);
-        profile.registry = Some(RegistryEndpoint { url: plan.endpoints.registry_url.clone() });
+        profile.registry = Some(RegistryEndpoint::new(plan.endpoints.registry_url.clone()));
         profile
     }
 

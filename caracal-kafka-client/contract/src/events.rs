@@ -20,6 +20,8 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use crate::logical::{Decimal, LogicalError, Uuid};
+
 /// Schema file of [`MeteringEvent`].
 pub const METERING_EVENT_SCHEMA: &str = include_str!("../schemas/metering-event.avsc");
 /// Schema file of [`PolicyDecision`].
@@ -40,9 +42,24 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
     const TOPIC: &'static str;
     /// The Avro schema that this type reads and writes, as JSON text.
     const SCHEMA: &'static str;
+    /// Schemas of other subjects whose types [`SCHEMA`](Self::SCHEMA) uses by name, in an order in which
+    /// each uses only those before it. None unless a type says so.
+    const REFERENCES: &'static [SchemaReference] = &[];
 
     /// The record's key: what Kafka keeps in order. Caracal's events use the agent's id.
     fn key(&self) -> &str;
+}
+
+/// A schema that others use by name (the registry's "reference").
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "event types write it down as a constant")]
+pub struct SchemaReference {
+    /// Full name of the type, for example `caracal.common.Money`.
+    pub name: &'static str,
+    /// The subject that it is registered at, without the namespace that a profile may add.
+    pub subject: &'static str,
+    /// The schema that defines it, as JSON text.
+    pub schema: &'static str,
 }
 
 /// The event types, for whoever declares topics and registers schemas.
@@ -139,7 +156,7 @@ impl From<std::time::SystemTime> for TimestampMillis {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct MeteringEvent {
     /// Identifier of this event, unique for ever: what a consumer deduplicates by.
-    pub event_id: String,
+    pub event_id: Uuid,
     /// The agent the event is about; also the record's key.
     pub agent_id: String,
     /// When it happened.
@@ -150,9 +167,9 @@ pub struct MeteringEvent {
     pub quantity: i64,
     /// Unit of `quantity`, for example tokens, requests, bytes, milliseconds.
     pub unit: String,
-    /// Price in millionths of `currency`; `None` when it is priced later.
-    pub cost_micros: Option<i64>,
-    /// ISO 4217 code of `cost_micros`.
+    /// Price in `currency`; `None` when it is priced later.
+    pub cost: Option<Decimal<6>>,
+    /// ISO 4217 code of `cost`.
     pub currency: Option<String>,
     /// The mandate under which the agent acted.
     pub mandate_id: Option<String>,
@@ -166,7 +183,7 @@ pub struct MeteringEvent {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct PolicyDecision {
     /// Identifier of this event, unique for ever: what a consumer deduplicates by.
-    pub event_id: String,
+    pub event_id: Uuid,
     /// The agent the event is about; also the record's key.
     pub agent_id: String,
     /// When it happened.
@@ -208,7 +225,7 @@ pub enum DecisionOutcome {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct AgentLifecycleEvent {
     /// Identifier of this event, unique for ever: what a consumer deduplicates by.
-    pub event_id: String,
+    pub event_id: Uuid,
     /// The agent the event is about; also the record's key.
     pub agent_id: String,
     /// When it happened.
@@ -250,7 +267,7 @@ pub enum AgentState {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct PolicyChangeEvent {
     /// Identifier of this event, unique for ever: what a consumer deduplicates by.
-    pub event_id: String,
+    pub event_id: Uuid,
     /// The agent the event is about; also the record's key.
     pub agent_id: String,
     /// When it happened.
@@ -317,13 +334,13 @@ impl MeteringEvent {
     pub fn sample(seed: u64) -> Self {
         let mut draw = Draw::new(seed);
         Self {
-            event_id: draw.uuid(),
+            event_id: Uuid::from_bytes(draw.uuid_bytes()),
             agent_id: draw.agent(),
             occurred_at: draw.time(),
             resource: "model/claude".into(),
             quantity: draw.below(100_000),
             unit: "tokens".into(),
-            cost_micros: draw.sometimes().then(|| draw.below(5_000_000)),
+            cost: draw.sometimes().then(|| Decimal::from_units(draw.below(5_000_000).into())),
             currency: draw.sometimes().then(|| "EUR".into()),
             mandate_id: draw.sometimes().then(|| draw.uuid()),
             correlation_id: draw.sometimes().then(|| draw.uuid()),
@@ -338,7 +355,7 @@ impl PolicyDecision {
         let mut draw = Draw::new(seed);
         let allowed = draw.sometimes();
         Self {
-            event_id: draw.uuid(),
+            event_id: Uuid::from_bytes(draw.uuid_bytes()),
             agent_id: draw.agent(),
             occurred_at: draw.time(),
             action: "invoke".into(),
@@ -360,7 +377,7 @@ impl AgentLifecycleEvent {
         let mut draw = Draw::new(seed);
         let new = draw.sometimes();
         Self {
-            event_id: draw.uuid(),
+            event_id: Uuid::from_bytes(draw.uuid_bytes()),
             agent_id: draw.agent(),
             occurred_at: draw.time(),
             state: if new { AgentState::Registered } else { AgentState::Suspended },
@@ -379,7 +396,7 @@ impl PolicyChangeEvent {
         let mut draw = Draw::new(seed);
         let version = 1 + draw.below(50);
         Self {
-            event_id: draw.uuid(),
+            event_id: Uuid::from_bytes(draw.uuid_bytes()),
             agent_id: draw.agent(),
             occurred_at: draw.time(),
             policy_id: draw.uuid(),
@@ -432,16 +449,14 @@ impl Draw {
         TimestampMillis(1_735_689_600_000 + self.below(31_536_000) * 1000)
     }
 
-    /// Shape of a version 4 UUID (RFC 9562, section 5.4).
+    /// Version 4 (RFC 9562, section 5.4).
+    fn uuid_bytes(&mut self) -> [u8; 16] {
+        let high = self.next() & !0xf000 | 0x4000;
+        let low = self.next() & !(0b11 << 62) | 0b10 << 62;
+        (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
+    }
+
     fn uuid(&mut self) -> String {
-        let (high, low) = (self.next(), self.next());
-        format!(
-            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-            high >> 32,
-            (high >> 16) & 0xffff,
-            high & 0xfff,
-            0x8000 | ((low >> 48) & 0x3fff),
-            low & 0xffff_ffff_ffff
-        )
+        Uuid::from_bytes(self.uuid_bytes()).to_string()
     }
 }

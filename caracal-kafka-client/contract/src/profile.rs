@@ -112,6 +112,29 @@ pub struct SaslLogin {
 pub struct RegistryEndpoint {
     /// Where Confluent's REST API begins, for example `http://127.0.0.1:8081/apis/ccompat/v7`.
     pub url: String,
+    /// The log-in by basic authentication (RFC 7617), where the registry asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<RegistryLogin>,
+    /// Files of the TLS side, where they are not those of the brokers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
+}
+
+impl RegistryEndpoint {
+    /// A registry that asks for no password and, over https, trusts what the brokers trust.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), login: None, tls: None }
+    }
+}
+
+/// The registry's log-in by basic authentication (RFC 7617).
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct RegistryLogin {
+    /// User name, without a colon.
+    pub username: String,
+    /// File that holds the password, readable by its owner alone. One newline at its end does not
+    /// count.
+    pub password_file: PathBuf,
 }
 
 /// SASL mechanism, by its registered name.

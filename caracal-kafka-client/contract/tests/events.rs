@@ -18,22 +18,20 @@ fn schema(text: &str) -> Schema {
     Schema::parse_str(text).expect("a schema file is an Avro schema")
 }
 
-/// Through bytes and back, by way of the reader's schema, as the client does it.
+/// Through bytes and back by the Avro library, whose values of logical types are its own.
 fn round_trip<E: Event>(event: &E, writer: &str) -> E {
     let writer = schema(writer);
-    let reader = schema(E::SCHEMA);
     let bytes = GenericDatumWriter::builder(&writer)
         .build()
         .and_then(|to| to.write_ser_to_vec(event))
         .expect("the type serialises by its schema");
     let mut rest = bytes.as_slice();
-    let value = GenericDatumReader::builder(&writer)
-        .reader_schema(&reader)
+    let event = GenericDatumReader::builder(&writer)
         .build()
-        .and_then(|from| from.read_value(&mut rest))
+        .and_then(|from| from.read_deser(&mut rest))
         .expect("what was written is read");
     assert!(rest.is_empty(), "{} bytes left over", rest.len());
-    apache_avro::from_value(&value).expect("the type deserialises from its schema")
+    event
 }
 
 fn holds<E: Event + PartialEq + std::fmt::Debug>(kind: EventType, sample: fn(u64) -> E) {
@@ -97,6 +95,7 @@ fn schemas_can_evolve() {
             "timestamp-millis",
             "{kind}"
         );
+        assert_eq!(field("event_id").expect("event_id")["type"]["logicalType"], "uuid", "{kind}");
         for field in fields {
             if field["type"].is_array() {
                 assert_eq!(field["type"][0], "null", "{kind}: {field}");
@@ -126,7 +125,8 @@ fn older_records_are_read_with_defaults() {
     let fields = file["fields"].as_array_mut().expect("fields");
     fields.retain(|field| field.get("default").is_none());
     let (writer, reader) = (schema(&file.to_string()), schema(MeteringEvent::SCHEMA));
-    let older = Older { event_id: "e", agent_id: "a", occurred_at: 5, resource: "r", quantity: 1, unit: "u" };
+    let event_id = "9ec535ff-3e2a-45bd-91d3-0a01321b5a49";
+    let older = Older { event_id, agent_id: "a", occurred_at: 5, resource: "r", quantity: 1, unit: "u" };
     let bytes = GenericDatumWriter::builder(&writer)
         .build()
         .and_then(|to| to.write_ser_to_vec(&older))
@@ -138,5 +138,5 @@ fn older_records_are_read_with_defaults() {
         .expect("read");
     let event: MeteringEvent = apache_avro::from_value(&value).expect("typed");
     assert_eq!((event.agent_id.as_str(), event.occurred_at.0), ("a", 5));
-    assert_eq!((event.cost_micros, event.attributes.len()), (None, 0));
+    assert_eq!((event.cost, event.attributes.len()), (None, 0));
 }

@@ -32,7 +32,7 @@ fn profile() -> ConnectionProfile {
     );
     profile.generation = 4;
     profile.namespace = Some("t1-".into());
-    profile.registry = Some(RegistryEndpoint { url: "http://127.0.0.1:8081/apis/ccompat/v7".into() });
+    profile.registry = Some(RegistryEndpoint::new("http://127.0.0.1:8081/apis/ccompat/v7"));
     profile
 }
 
@@ -155,6 +155,11 @@ fn every_field_has_one_variable_that_wins() {
         ("CARACAL_KAFKA_SASL_USERNAME", "u"),
         ("CARACAL_KAFKA_SASL_PASSWORD_FILE", "x/pw"),
         ("CARACAL_KAFKA_REGISTRY_URL", "https://r"),
+        ("CARACAL_KAFKA_REGISTRY_USERNAME", "ru"),
+        ("CARACAL_KAFKA_REGISTRY_PASSWORD_FILE", "x/rpw"),
+        ("CARACAL_KAFKA_REGISTRY_TLS_CA_FILE", "x/rca"),
+        ("CARACAL_KAFKA_REGISTRY_TLS_CERTIFICATE_FILE", "x/rcert"),
+        ("CARACAL_KAFKA_REGISTRY_TLS_KEY_FILE", "/x/rkey"),
     ];
     let fields = VARIABLES.iter().filter(|variable| variable.key.is_some());
     assert!(fields.map(|variable| variable.name).eq(all.map(|(name, _)| name)), "one is not tried");
@@ -166,7 +171,11 @@ fn every_field_has_one_variable_that_wins() {
     assert_eq!(found.certificate_file(), Path::new("/x/cert"));
     assert_eq!(found.password_file(), Path::new("/here/x/pw"));
     assert_eq!(found.kafka.sasl.mechanism, Mechanism::ScramSha256);
-    assert_eq!(found.registry.map(|registry| registry.url).as_deref(), Some("https://r"));
+    let registry = found.registry.expect("a registry");
+    let (login, tls) = (registry.login.expect("a log-in"), registry.tls.expect("files"));
+    assert_eq!((registry.url.as_str(), login.username.as_str()), ("https://r", "ru"));
+    assert_eq!(login.password_file, Path::new("/here/x/rpw"));
+    assert_eq!((tls.ca_file, tls.key_file), ("/here/x/rca".into(), "/x/rkey".into()));
 
     // A wrong value is laid at the variable's door, a missing one names its variable.
     let wrong = discover(&[("CARACAL_KAFKA_BOOTSTRAP", MARK)], Path::new("/")).expect_err("no port");
@@ -194,6 +203,23 @@ fn another_version_in_the_environment_is_refused() {
         assert!(refused.contains("CARACAL_KAFKA_PROFILE_VERSION") && !refused.contains(MARK), "{refused}");
     }
     assert_eq!(with("1").map(|found| found.version).expect("the version that there is"), 1);
+}
+
+/// Half a log-in would leave a registry open or a service out, so it is named instead.
+#[test]
+fn half_a_registry_is_refused() {
+    for (key, lacking) in [
+        ("login.username", "registry.login.password_file"),
+        ("login.password_file", "registry.login.username"),
+        ("tls.ca_file", "registry.tls.certificate_file"),
+    ] {
+        let (table, key) = key.split_once('.').expect("a table");
+        let half = format!("{}\n[registry.{table}]\n{key} = \"x\"\n", text());
+        let refused = read(&half).expect_err("half of it").to_string();
+        assert!(refused.contains(lacking), "{refused}");
+    }
+    let colon = format!("{}\n[registry.login]\nusername = \"a:b\"\npassword_file = \"p\"\n", text());
+    assert!(read(&colon).is_err_and(|error| error.to_string().contains("colon")));
 }
 
 #[test]

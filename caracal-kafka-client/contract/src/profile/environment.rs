@@ -96,12 +96,44 @@ pub const VARIABLES: &[Variable] = &[
         Kind::Text,
         "where the schema registry's REST API begins",
     ),
+    field(
+        "CARACAL_KAFKA_REGISTRY_USERNAME",
+        "registry.login.username",
+        Kind::Text,
+        "user name at the registry (basic authentication)",
+    ),
+    field(
+        "CARACAL_KAFKA_REGISTRY_PASSWORD_FILE",
+        "registry.login.password_file",
+        Kind::File,
+        "file with the password for the registry, mode 0600",
+    ),
+    field(
+        "CARACAL_KAFKA_REGISTRY_TLS_CA_FILE",
+        "registry.tls.ca_file",
+        Kind::File,
+        "file with the CAs' certificates for the registry, where it has others than the brokers, PEM",
+    ),
+    field(
+        "CARACAL_KAFKA_REGISTRY_TLS_CERTIFICATE_FILE",
+        "registry.tls.certificate_file",
+        Kind::File,
+        "file with the client's certificate for the registry, PEM",
+    ),
+    field(
+        "CARACAL_KAFKA_REGISTRY_TLS_KEY_FILE",
+        "registry.tls.key_file",
+        Kind::File,
+        "file with the private key for the registry, PEM, mode 0600",
+    ),
 ];
 
 /// Names that people would guess for the secret itself, and what is right instead.
-const SECRETS: [(&str, &str); 2] = [
+const SECRETS: [(&str, &str); 4] = [
     ("CARACAL_KAFKA_SASL_PASSWORD", "CARACAL_KAFKA_SASL_PASSWORD_FILE"),
     ("CARACAL_KAFKA_TLS_KEY", "CARACAL_KAFKA_TLS_KEY_FILE"),
+    ("CARACAL_KAFKA_REGISTRY_PASSWORD", "CARACAL_KAFKA_REGISTRY_PASSWORD_FILE"),
+    ("CARACAL_KAFKA_REGISTRY_TLS_KEY", "CARACAL_KAFKA_REGISTRY_TLS_KEY_FILE"),
 ];
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;

@@ -8,8 +8,8 @@ use toml::{Table, Value};
 
 use super::environment::{Kind, VARIABLES};
 use super::{
-    ConnectionProfile, KafkaEndpoint, Mechanism, PROFILE_VERSION, ProfileError, RegistryEndpoint, SaslLogin,
-    TlsFiles,
+    ConnectionProfile, KafkaEndpoint, Mechanism, PROFILE_VERSION, ProfileError, RegistryEndpoint,
+    RegistryLogin, SaslLogin, TlsFiles,
 };
 
 /// Longest namespace: Kafka's limit for a topic is 249, and the longest name of ours has to fit
@@ -82,7 +82,7 @@ impl Draft {
             Some(_) => self.require_integer("generation", 0, "an integer, 0 or more")?,
             None => 1,
         };
-        let registry = self.optional("registry.url", url, REGISTRY)?.map(|url| RegistryEndpoint { url });
+        let registry = self.registry()?;
         let namespace = self.optional("namespace", namespace, NAMESPACE)?.filter(|text| !text.is_empty());
         let file = |draft: &mut Self, key| draft.required(key, path, "the path of a file");
         let tls = TlsFiles {
@@ -110,6 +110,31 @@ impl Draft {
             base_dir: self.base_dir,
             unknown_keys: self.unknown_keys,
         })
+    }
+
+    /// Log-in and files are there as a whole or not at all.
+    fn registry(&mut self) -> Result<Option<RegistryEndpoint>, ProfileError> {
+        let Some(url) = self.optional("registry.url", url, REGISTRY)? else { return Ok(None) };
+        let mut registry = RegistryEndpoint::new(url);
+        let file = |draft: &mut Self, key| draft.required(key, path, "the path of a file");
+        if self.has(&["registry.login.username", "registry.login.password_file"]) {
+            registry.login = Some(RegistryLogin {
+                username: self.required("registry.login.username", basic_name, BASIC_NAME)?,
+                password_file: file(self, "registry.login.password_file")?,
+            });
+        }
+        if self.has(&["registry.tls.ca_file", "registry.tls.certificate_file", "registry.tls.key_file"]) {
+            registry.tls = Some(TlsFiles {
+                ca_file: file(self, "registry.tls.ca_file")?,
+                certificate_file: file(self, "registry.tls.certificate_file")?,
+                key_file: file(self, "registry.tls.key_file")?,
+            });
+        }
+        Ok(Some(registry))
+    }
+
+    fn has(&self, keys: &[&str]) -> bool {
+        keys.iter().any(|key| self.values.contains_key(*key))
     }
 
     /// A file's version is judged before; this is for the one that a variable names.
@@ -181,6 +206,13 @@ fn name(value: Value) -> Option<String> {
     let Value::String(text) = value else { return None };
     let fits = !text.is_empty() && text.len() <= 249 && !text.chars().any(char::is_control);
     fits.then_some(text)
+}
+
+const BASIC_NAME: &str = "a text of 1 to 249 characters without colon and control characters";
+
+/// Basic authentication separates name and password by a colon.
+fn basic_name(value: Value) -> Option<String> {
+    name(value).filter(|text| !text.contains(':'))
 }
 
 const NAMESPACE: &str = "at most 100 of the characters a-z A-Z 0-9 . _ -";

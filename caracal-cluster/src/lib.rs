@@ -30,6 +30,7 @@
 //!     registry_version: "3.3.3".into(),
 //!     ports: plan::guide_ports(&spec),
 //!     additions: plan::Additions::default(),
+//!     metrics_agent: String::new(),
 //! })?;
 //! assert_eq!(plan.nodes.len(), 7);
 //! assert_eq!(plan.endpoints.bootstrap, ["localhost:9093", "localhost:9095", "localhost:9097"]);

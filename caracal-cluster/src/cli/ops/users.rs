@@ -42,7 +42,6 @@ pub enum UsersCommand {
     /// Gives it a role, or single rules, or both; then logs it in on every broker. A generated password is shown
     /// once on a terminal; it always lies, private, beside the other client files. Changes the cluster and its
     /// directory; a later `up` keeps the user. What a role may do (on what the options name, else its default):
-    ///
     ///     producer                writes topics, idempotently and in transactions `caracal-*`
     ///     transactional-producer  the same in transactions `caracal-USER*` of its own; with --group it may commit
     ///                             that group's offsets in them

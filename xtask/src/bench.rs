@@ -7,6 +7,7 @@ mod clusters;
 mod credentials;
 mod figures;
 mod operations;
+mod restarts;
 mod soak;
 pub(crate) mod step;
 mod up;
@@ -31,6 +32,8 @@ enum What {
     Operations(operations::OperationsArguments),
     /// The typed client against rdkafka and schema_registry_converter
     Client(client::ClientArguments),
+    /// Brokers restarted one after the other, then killed, under a steady load of which nothing may be lost
+    Restarts(restarts::RestartsArguments),
     /// Many cold starts in a row, then starts that are killed; nothing may be left behind
     Soak(soak::SoakArguments),
 }
@@ -45,6 +48,7 @@ pub(crate) async fn run(arguments: &BenchArguments) -> Result<bool> {
         What::Credentials(arguments) => credentials::run(arguments).await,
         What::Operations(arguments) => operations::run(arguments).await,
         What::Client(arguments) => client::run(arguments).await,
+        What::Restarts(arguments) => restarts::run(arguments).await,
         What::Soak(arguments) => soak::run(arguments).await,
     }?;
     println!("{}", serde_json::to_string_pretty(&document)?);

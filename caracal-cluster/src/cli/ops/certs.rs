@@ -78,7 +78,7 @@ pub struct ShowArgs {
 #[non_exhaustive]
 pub struct RenewArgs {
     /// Nodes, users or certificates
-    #[arg(value_name = "NAME", required_unless_present_any = ["all", "within"])]
+    #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// Every certificate
     #[arg(long, conflicts_with = "names")]
@@ -131,6 +131,11 @@ fn days(span: Duration) -> i64 {
 }
 
 async fn renew(call: &Call, args: RenewArgs) -> Result<u8, Failure> {
+    // Nothing named is more often forgotten than meant.
+    if args.names.is_empty() && !args.all && args.within.is_none() {
+        let message = "say which certificates: NAME ..., --within SPAN, or --all".to_owned();
+        return Err(Failure::Said { message, code: exit::USAGE });
+    }
     let options = RenewOptions {
         names: args.names,
         within_days: args.within.map(days),

@@ -44,6 +44,7 @@ pub(crate) const LIVE: &[Prerequisite] = &[
         "a client in Python; and a Java, where none is 21 or newer",
         "python3 python3-pip python3-venv",
     ),
+    needs("script", "a terminal of 60 columns", "bsdutils"),
     needs("unshare", "a machine without network", "util-linux"),
 ];
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::args::Target;
-use super::output::{Output, Paint, Tone, columns, shortened, wrap};
+use super::output::{Output, Paint, Tone, columns, shortened, wrap, wrap_indented};
 use crate::lifecycle::commands::{
     Change, DownReport, FileChange, PlanReport, PlannedStep, Standing, UpReport,
 };
@@ -148,11 +148,12 @@ pub(super) fn down(report: &DownReport, kept: bool, target: &Target) -> String {
 pub(super) fn plan(report: &PlanReport, files: bool, output: Output) -> String {
     let paint = output.paint;
     let made = if report.existed { "has been made before" } else { "does not exist yet" };
-    let mut text =
-        paint.paint(Tone::Bold, &format!("cluster {} {made}; nothing is changed by this", report.cluster));
+    let head = format!("cluster {} {made}; nothing is changed by this", report.cluster);
+    let mut text = paint.paint(Tone::Bold, &wrap_indented(&head, output.width));
     let _ = writeln!(text, "\n{}", paint.paint(Tone::Dim, &report.directory.display().to_string()));
     if !report.ports_known {
-        let _ = writeln!(text, "its ports are leased by `up`; those shown may become others");
+        let line = "its ports are leased by `up`; those shown may become others";
+        let _ = writeln!(text, "{}", wrap_indented(line, output.width));
     }
     for note in &report.notes {
         let (tone, word) = match note.severity {

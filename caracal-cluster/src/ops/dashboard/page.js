@@ -90,7 +90,7 @@ function show(snapshot) {
   fill("partitions", partitions(snapshot.partitions));
   verify(snapshot.verify);
   fill("topics", snapshot.topics.map((topic) => row([
-    [topic.topic], [String(topic.partitions), true], [topic.records.toLocaleString("en"), true],
+    [topic.topic], [String(topic.partitions), true, "spare"], [topic.records.toLocaleString("en"), true],
     [topic.per_second === null ? "-" : topic.per_second.toFixed(1), true], [bytes(topic.bytes), true],
   ])));
   fill("groups", snapshot.groups.length

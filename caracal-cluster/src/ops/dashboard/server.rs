@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -36,7 +36,13 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 /// How long a request may take to be sent.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How old a look may be to be shown to who opens the page; nobody looks while no page is open.
+const FRESH: Duration = Duration::from_secs(10);
+
 type Body = BoxBody<Bytes, Infallible>;
+
+/// A snapshot as it is sent, and when it was made.
+type Told = (Instant, Bytes);
 
 /// A dashboard that listens.
 #[derive(Debug)]
@@ -45,7 +51,7 @@ pub struct Dashboard {
     shared: Arc<Shared>,
     looker: Looker,
     every: Duration,
-    tell: watch::Sender<Option<Bytes>>,
+    tell: watch::Sender<Option<Told>>,
 }
 
 #[derive(Debug)]
@@ -53,7 +59,7 @@ struct Shared {
     port: u16,
     /// The random word of the address; it is on every path.
     word: String,
-    told: watch::Receiver<Option<Bytes>>,
+    told: watch::Receiver<Option<Told>>,
 }
 
 /// Listens on loopback; on a free port when `port` is 0.
@@ -95,11 +101,11 @@ impl Dashboard {
 }
 
 /// Looks at the cluster as long as somebody watches, and once at the beginning.
-async fn looked(mut looker: Looker, every: Duration, tell: watch::Sender<Option<Bytes>>) {
+async fn looked(mut looker: Looker, every: Duration, tell: watch::Sender<Option<Told>>) {
     loop {
         let snapshot = looker.look().await;
         if let Ok(text) = serde_json::to_vec(&snapshot) {
-            tell.send_replace(Some(Bytes::from(text)));
+            tell.send_replace(Some((Instant::now(), Bytes::from(text))));
         }
         tokio::time::sleep(every).await;
         // The server itself holds one receiver; each open page one more.
@@ -148,7 +154,7 @@ fn respond<B>(shared: &Shared, request: &Request<B>) -> Response<Body> {
         "page.js" => whole("text/javascript; charset=utf-8", Bytes::from_static(SCRIPT.as_bytes())),
         "page.css" => whole("text/css; charset=utf-8", Bytes::from_static(STYLE.as_bytes())),
         "snapshot.json" => match shared.told.borrow().clone() {
-            Some(text) => whole("application/json", text),
+            Some((_, text)) => whole("application/json", text),
             None => plain(StatusCode::SERVICE_UNAVAILABLE, "not looked yet\n"),
         },
         "events" => events(shared),
@@ -178,11 +184,12 @@ fn events(shared: &Shared) -> Response<Body> {
     let told = shared.told.clone();
     let stream = futures::stream::unfold((told, true), |(mut told, first)| async move {
         loop {
-            if !first || told.borrow().is_none() {
+            let fresh = told.borrow().as_ref().is_some_and(|(at, _)| at.elapsed() < FRESH);
+            if !first || !fresh {
                 told.changed().await.ok()?;
             }
-            let text = told.borrow_and_update().clone();
-            if let Some(text) = text {
+            let seen = told.borrow_and_update().clone();
+            if let Some((_, text)) = seen {
                 return Some((text, (told, false)));
             }
         }
@@ -225,7 +232,7 @@ mod tests {
     use super::*;
 
     fn shared() -> Shared {
-        let (_tell, told) = watch::channel(Some(Bytes::from_static(b"{}")));
+        let (_tell, told) = watch::channel(Some((Instant::now(), Bytes::from_static(b"{}"))));
         Shared { port: 4000, word: "0123".to_owned(), told }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
-use super::super::exit;
+use super::super::{exit, signal};
 use super::{Call, Common, Failure, ended, words};
 use crate::names::TopicName;
 use crate::ops::transfer::{self, Backup, Transfer};
@@ -209,6 +209,16 @@ fn notice(call: &Call) -> Notice {
     Arc::new(move |text: &str| output.error_line(text))
 }
 
+/// Runs the program. Ctrl-C and a polite end, by which following ends, end it too.
+async fn ran(call: &Call, operated: &crate::ops::Operated, transfer: &Transfer) -> Result<u8, Failure> {
+    let notice = notice(call);
+    tokio::select! {
+        biased;
+        () = signal::cancelled() => Ok(exit::INTERRUPTED),
+        code = transfer::run(operated, transfer, Some(&notice)) => code.map_err(Failure::from),
+    }
+}
+
 pub(super) async fn produce(args: ProduceArgs) -> ExitCode {
     let call = Call::new("produce", &args.common);
     let mut arguments = Arguments::default();
@@ -229,8 +239,7 @@ pub(super) async fn produce(args: ProduceArgs) -> ExitCode {
         arguments: arguments.0,
         input: args.file,
     };
-    let run = async { Ok(transfer::run(&call.operated()?, &transfer, Some(&notice(&call))).await?) };
-    ended(&call, run).await
+    ended(&call, async { ran(&call, &call.operated()?, &transfer).await }).await
 }
 
 pub(super) async fn consume(args: ConsumeArgs) -> ExitCode {
@@ -252,8 +261,7 @@ pub(super) async fn consume(args: ConsumeArgs) -> ExitCode {
         arguments: arguments.0,
         input: None,
     };
-    let run = async { Ok(transfer::run(&call.operated()?, &transfer, Some(&notice(&call))).await?) };
-    ended(&call, run).await
+    ended(&call, async { ran(&call, &call.operated()?, &transfer).await }).await
 }
 
 pub(super) async fn backup(args: BackupArgs) -> ExitCode {
@@ -294,7 +302,7 @@ async fn as_admin(
 ) -> Result<u8, Failure> {
     let admin = operated.access().user(crate::plan::Role::Admin)?.name.to_string();
     let transfer = Transfer { command, topic, user: admin, arguments: arguments.0, input: None };
-    Ok(transfer::run(operated, &transfer, Some(&notice(call))).await?)
+    ran(call, operated, &transfer).await
 }
 
 pub(super) async fn restore(args: RestoreArgs) -> ExitCode {

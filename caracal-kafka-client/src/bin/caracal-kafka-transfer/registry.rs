@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// A write goes through the registry's journal, and records do not wait for it often.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One registry. It blocks: records do not wait for schemas often.
 pub(crate) struct Registry {

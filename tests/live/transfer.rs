@@ -104,7 +104,7 @@ fn avro() -> Result<()> {
         read.iter().find(|line| line["value_encoding"] == "avro").context("no event is shown as JSON")?;
     ensure!(event["value"]["agent_id"].is_string() && event["schema_id"].is_number(), "{event}");
     let mut value = event["value"].clone();
-    value["event_id"] = "transfer-live".into();
+    value["event_id"] = "0192f0c1-7a11-7cc3-98c4-dc0c0c07398f".into();
     let write = ["produce", EVENTS, "--key", "transfer-live", "--partition", "9"];
     fed(cluster, &write, &format!("{value}\n"))?.succeeded()?;
     // The same event through the schema, and by bytes that begin as the registry's serialisers write them.

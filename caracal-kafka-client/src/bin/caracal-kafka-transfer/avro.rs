@@ -175,7 +175,13 @@ fn simple(json: &Json, schema: &Schema, path: &str) -> Result<Value, String> {
             let known = || format!("{}: `{text}` is none of {}", place(path), kind.symbols.join(", "));
             at.map(|at| Value::Enum(at, text.to_owned())).ok_or_else(known)
         }
-        // Decimals, UUIDs and durations: the library knows how.
+        Schema::Uuid(_) => {
+            let text = json.as_str().ok_or_else(|| wanted("a UUID"))?;
+            Value::String(text.to_owned()).resolve(schema).map_err(|_| {
+                format!("{}: a UUID is wanted (8-4-4-4-12 hexadecimal digits), not another text", place(path))
+            })
+        }
+        // Decimals and durations: the library knows how.
         other => {
             let plain = match (json.as_str(), bytes(json)) {
                 (Some(text), _) => Value::String(text.to_owned()),
@@ -235,6 +241,7 @@ mod tests {
 
     const SCHEMA: &str = r#"{"type":"record","name":"R","namespace":"n","fields":[
         {"name":"id","type":"string"},
+        {"name":"uuid","type":["null",{"type":"string","logicalType":"uuid"}],"default":null},
         {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}},
         {"name":"kind","type":{"type":"enum","name":"K","symbols":["A","B"]}},
         {"name":"other","type":["null","K"],"default":null},
@@ -269,13 +276,14 @@ mod tests {
         let base = r#""id":"secret","at":5,"kind":"A""#;
         for (text, part) in [
             (r#"{"id":"secret","at":5}"#.to_owned(), "/kind: is missing"),
-            (format!("{{{base},\"more\":1}}"), "no field `more`; there is: id, at"),
+            (format!("{{{base},\"more\":1}}"), "no field `more`; there is: id, uuid, at"),
             (format!("{{{base},\"tags\":{{\"a\":1}}}}"), "/tags/a: a text is wanted, not a number"),
             (
                 r#"{"id":"secret","at":"now","kind":"A"}"#.to_owned(),
                 "/at: a timestamp must be a whole number",
             ),
             (r#"{"id":"x","at":5,"kind":"C"}"#.to_owned(), "none of A, B"),
+            (format!("{{{base},\"uuid\":\"secret\"}}"), "/uuid: a UUID is wanted"),
             ("[]".to_owned(), "the value: an object is wanted, not an array"),
         ] {
             let why = encoded(&text).unwrap_err();

@@ -1,7 +1,7 @@
 //! JSON to and from Avro, by the registry's schemas.
 //!
 //! JSON is plain: a union's value stands for itself, bytes and fixed are arrays of numbers (or, on the way in, text),
-//! logical types are the numbers or texts below them. A field that the schema does not have is refused, not dropped.
+//! decimals are texts (`"12.50"`), other logical types the numbers or texts below them. A field that the schema does not have is refused, not dropped.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +12,7 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde_json::Value as Json;
 
+use crate::decimal;
 use crate::failure::Failure;
 use crate::file::schema_id;
 use crate::registry::Registry;
@@ -19,8 +20,11 @@ use crate::registry::Registry;
 /// Reads values by the schemas that they name.
 pub(crate) struct Decoder {
     registry: Option<Registry>,
-    known: HashMap<u32, Option<Schema>>,
+    known: HashMap<u32, Option<(Schema, Names)>>,
 }
+
+/// The named types of a schema, by full name.
+type Names = BTreeMap<String, Schema>;
 
 impl Decoder {
     pub(crate) fn new(registry: Option<Registry>) -> Self {
@@ -33,16 +37,52 @@ impl Decoder {
         let known = match self.known.entry(id) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
-                place.insert(registry.by_id(id)?.and_then(|text| Schema::parse_str(&text).ok()))
+                let schema = registry.by_id(id)?.and_then(|text| Schema::parse_str(&text).ok());
+                place.insert(schema.map(|schema| {
+                    let mut names = Names::new();
+                    named(&schema, &mut names);
+                    (schema, names)
+                }))
             }
         };
-        let Some(schema) = known else { return Ok(None) };
+        let Some((schema, names)) = known else { return Ok(None) };
         let mut datum = &bytes[5..];
         let read =
             GenericDatumReader::builder(schema).build().and_then(|reader| reader.read_value(&mut datum));
         // Something else may begin as a frame does; then it is shown as the bytes that it is.
-        let json = read.ok().filter(|_| datum.is_empty()).and_then(|value| Json::try_from(value).ok());
+        let json = read.ok().filter(|_| datum.is_empty()).and_then(|value| shown(value, schema, names));
         Ok(json.map(|json| (id, json)))
+    }
+}
+
+/// A value as JSON, with its decimals as texts.
+fn shown(value: Value, schema: &Schema, names: &Names) -> Option<Json> {
+    match (value, schema) {
+        (value, Schema::Ref { name }) => shown(value, names.get(&name.to_string())?, names),
+        (Value::Union(at, value), Schema::Union(union)) => {
+            shown(*value, union.variants().get(usize::try_from(at).ok()?)?, names)
+        }
+        (Value::Record(fields), Schema::Record(record)) => {
+            let fields = fields.into_iter().zip(&record.fields);
+            let shown =
+                fields.map(|((name, value), field)| Some((name, shown(value, &field.schema, names)?)));
+            shown.collect::<Option<serde_json::Map<_, _>>>().map(Json::Object)
+        }
+        (Value::Array(items), Schema::Array(array)) => items
+            .into_iter()
+            .map(|item| shown(item, &array.items, names))
+            .collect::<Option<_>>()
+            .map(Json::Array),
+        (Value::Map(entries), Schema::Map(map)) => {
+            let shown = entries.into_iter().map(|(key, value)| Some((key, shown(value, &map.types, names)?)));
+            shown.collect::<Option<serde_json::Map<_, _>>>().map(Json::Object)
+        }
+        (Value::Decimal(number), Schema::Decimal(decimal)) => {
+            let bytes = Vec::<u8>::try_from(&number).ok()?;
+            // What is longer than 38 digits stays the bytes that it is.
+            Some(decimal::text(&bytes, decimal.scale).map_or_else(|| bytes.into(), Json::String))
+        }
+        (value, _) => Json::try_from(value).ok(),
     }
 }
 
@@ -50,7 +90,7 @@ impl Decoder {
 pub(crate) struct Encoder {
     id: u32,
     schema: Schema,
-    names: BTreeMap<String, Schema>,
+    names: Names,
 }
 
 impl Encoder {
@@ -58,7 +98,7 @@ impl Encoder {
         let schema = Schema::parse_str(text).map_err(|error| {
             Failure::cluster(format!("the registry's schema {id} cannot be read: {error}"))
         })?;
-        let mut names = BTreeMap::new();
+        let mut names = Names::new();
         named(&schema, &mut names);
         Ok(Self { id, schema, names })
     }
@@ -181,7 +221,16 @@ fn simple(json: &Json, schema: &Schema, path: &str) -> Result<Value, String> {
                 format!("{}: a UUID is wanted (8-4-4-4-12 hexadecimal digits), not another text", place(path))
             })
         }
-        // Decimals and durations: the library knows how.
+        Schema::Decimal(decimal) => {
+            let bytes = match json {
+                Json::String(text) => decimal::bytes(text, decimal.scale),
+                Json::Number(number) => decimal::bytes(&number.to_string(), decimal.scale),
+                other => bytes(other),
+            };
+            let wanted = || wanted(&format!("a decimal of at most {} places, as a text,", decimal.scale));
+            bytes.map(|bytes| Value::Decimal(bytes.into())).ok_or_else(wanted)
+        }
+        // Durations: the library knows how.
         other => {
             let plain = match (json.as_str(), bytes(json)) {
                 (Some(text), _) => Value::String(text.to_owned()),
@@ -220,7 +269,7 @@ fn misfit(json: &Json, wanted: &str, path: &str) -> String {
     format!("{}: {wanted} is wanted, not {found}", place(path))
 }
 
-fn named(schema: &Schema, names: &mut BTreeMap<String, Schema>) {
+fn named(schema: &Schema, names: &mut Names) {
     if let Some(name) = schema.name()
         && !matches!(schema, Schema::Ref { .. })
     {
@@ -247,6 +296,7 @@ mod tests {
         {"name":"other","type":["null","K"],"default":null},
         {"name":"tags","type":{"type":"map","values":"string"},"default":{}},
         {"name":"raw","type":"bytes","default":""},
+        {"name":"cost","type":["null",{"type":"bytes","logicalType":"decimal","precision":18,"scale":3}],"default":null},
         {"name":"next","type":["null","R"],"default":null}]}"#;
 
     fn encoded(json: &str) -> Result<Vec<u8>, String> {
@@ -255,7 +305,7 @@ mod tests {
 
     #[test]
     fn json_goes_there_and_back() {
-        let text = r#"{"id":"x","at":5,"kind":"B","other":"A","tags":{"a":"b"},"raw":[1,2],"next":{"id":"y","at":6,"kind":"A"}}"#;
+        let text = r#"{"id":"x","at":5,"kind":"B","other":"A","tags":{"a":"b"},"raw":[1,2],"cost":"-12.5","next":{"id":"y","at":6,"kind":"A"}}"#;
         let bytes = encoded(text).unwrap();
         assert_eq!(bytes[..5], [0, 0, 0, 0, 7]);
         let mut decoder = Decoder::new(None);
@@ -263,7 +313,10 @@ mod tests {
         let schema = Schema::parse_str(SCHEMA).unwrap();
         let value =
             GenericDatumReader::builder(&schema).build().unwrap().read_value(&mut &bytes[5..]).unwrap();
-        let json = Json::try_from(value).unwrap();
+        let mut names = Names::new();
+        named(&schema, &mut names);
+        let json = shown(value, &schema, &names).unwrap();
+        assert_eq!(json["cost"], "-12.500");
         assert_eq!(
             (&json["kind"], &json["next"]["id"], &json["raw"][1]),
             (&"B".into(), &"y".into(), &2.into())
@@ -284,6 +337,7 @@ mod tests {
             ),
             (r#"{"id":"x","at":5,"kind":"C"}"#.to_owned(), "none of A, B"),
             (format!("{{{base},\"uuid\":\"secret\"}}"), "/uuid: a UUID is wanted"),
+            (format!("{{{base},\"cost\":\"1.2345\"}}"), "/cost: a decimal of at most 3 places"),
             ("[]".to_owned(), "the value: an object is wanted, not an array"),
         ] {
             let why = encoded(&text).unwrap_err();

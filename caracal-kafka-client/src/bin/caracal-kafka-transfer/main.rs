@@ -9,6 +9,7 @@ mod arguments;
 mod avro;
 mod backup;
 mod consume;
+mod decimal;
 mod failure;
 mod file;
 mod line;

@@ -40,9 +40,22 @@ fn machine() -> Result<()> {
     let cluster = cluster::shared()?;
     let report = product::document(&operate(cluster, &["doctor", "--json"])?.succeeded()?)?;
     let findings = report["findings"].as_array().context("no findings")?;
-    for check in
-        ["java", "maven", "docker", "memory", "disk", "ports", "clock", "permissions", "gitignore", "openssl"]
-    {
+    for check in [
+        "java",
+        "maven",
+        "docker",
+        "memory",
+        "disk",
+        "ports",
+        "clock",
+        "permissions",
+        "gitignore",
+        "openssl",
+        "no-default-password",
+        "certificate-age",
+        "separate-credentials",
+        "audit-log",
+    ] {
         let found = findings.iter().find(|finding| finding["check"] == check);
         let found = found.with_context(|| format!("nothing about {check}: {report}"))?;
         ensure!(found["level"] != "fail", "{found}");

@@ -9,8 +9,10 @@ mod machine;
 use std::time::Instant;
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
-use super::millis_since;
+use super::{millis_since, practices};
+use crate::lifecycle::cluster::Cluster;
 use crate::lifecycle::commands::Selection;
 use crate::names::ClusterName;
 
@@ -41,7 +43,7 @@ impl Level {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Finding {
     /// What was looked at: `java`, `maven`, `docker`, `memory`, `disk`, `ports`, `clock`, `permissions`, `gitignore`,
-    /// `openssl`; of an address `listens`, `versions`, `certificate`, `client-certificate`, `mechanisms`, `log-in`.
+    /// `openssl`; of a cluster `no-default-password`, `certificate-age`, `separate-credentials`, `audit-log`; of an address `listens`, `versions`, `certificate`, `client-certificate`, `mechanisms`, `log-in`.
     pub check: &'static str,
     /// How it is meant.
     pub level: Level,
@@ -83,13 +85,27 @@ pub async fn examine(selection: &Selection) -> DoctorReport {
     let begun = Instant::now();
     let mut findings = machine::findings(selection).await;
     findings.extend(files::findings(selection));
-    // Best practices (credentials apart, rotation, passwords) join here: `findings.extend(practices::findings(..))`.
+    findings.extend(practices_of(selection));
     DoctorReport {
         cluster: selection.wanted(),
         worst: worst(&findings),
         findings,
         millis: millis_since(begun),
     }
+}
+
+/// The guide's best practices on a cluster that is there. Privacy and git are looked at above, for all clusters.
+fn practices_of(selection: &Selection) -> Vec<Finding> {
+    const ABOVE: [&str; 2] = ["permissions", "ignored-by-git"];
+    let Ok(cluster) = Cluster::existing(&selection.root, selection.name.as_ref()) else { return Vec::new() };
+    let found = practices::check(&cluster, OffsetDateTime::now_utc());
+    let found = found.into_iter().filter(|found| !ABOVE.contains(&found.practice));
+    found
+        .map(|found| match found.good {
+            true => Finding::ok(found.practice, found.seen),
+            false => Finding::warn(found.practice, found.seen, found.remedy),
+        })
+        .collect()
 }
 
 fn worst(findings: &[Finding]) -> Level {

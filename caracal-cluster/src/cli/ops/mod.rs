@@ -99,7 +99,8 @@ pub enum OperateCommand {
     /// Say what is wrong with this machine, or with a connection, and what to do
     ///
     /// Looks at Java, Maven, Docker, memory (control groups included), disk, ports, clock, permissions of the cluster's
-    /// files, git's view of them, and OpenSSL: each ok, warn or fail, with the next step. The cluster need not exist.
+    /// files, git's view of them, and OpenSSL; where the cluster exists, also at the guide's best practices (no default
+    /// password, certificates renewed yearly, separate credentials, audit log). Each ok, warn or fail, with the next step.
     /// Changes nothing. Exits with 3 when something failed. `doctor connect` looks at one address.
     ///
     /// Examples:

@@ -27,7 +27,6 @@ pub(crate) async fn run(profile: &ConnectionProfile, rounds: usize, events: usiz
     let reads = EventDecoder::<MeteringEvent>::of_own_schema(id)?;
     let schema = apache_avro::Schema::parse_str(MeteringEvent::SCHEMA)?;
     let direct = GenericDatumReader::builder(&schema).build()?;
-    let resolving = GenericDatumReader::builder(&schema).reader_schema(&schema).build()?;
     let values = pool.iter().map(|event| {
         let mut value = Vec::new();
         ours.encode(event, &mut value).map(|()| value)
@@ -60,7 +59,7 @@ pub(crate) async fn run(profile: &ConnectionProfile, rounds: usize, events: usiz
         let clock = Clock::start();
         for number in 0..events {
             let mut datum = &values[number % values.len()][5..];
-            black_box(value_to_event(&resolving.read_value(&mut datum)?)?);
+            black_box(value_to_event(&direct.read_value(&mut datum)?)?);
         }
         decoding.push("avro_value", clock.stop());
 
@@ -85,6 +84,9 @@ pub(crate) async fn run(profile: &ConnectionProfile, rounds: usize, events: usiz
     }))
 }
 
+/// Without a reader's schema, which favours the tree: apache-avro 0.22 resolves no decimal whose bytes are fewer
+/// than its precision asks for, and Java writes no more than needed.
+///
 /// The library's tree of values knows a decimal as its own type, which no service's type is read from;
 /// so the price is taken as the bytes that it is.
 fn value_to_event(value: &apache_avro::types::Value) -> Result<MeteringEvent> {

@@ -79,9 +79,15 @@ async fn ports_in_use(world: &ClusterWorld, problems: &mut Vec<String>) {
 }
 
 /// What is in the way, once whoever is just ending has ended: a killed node leaves the process table before
-/// the kernel has closed its ports, and for that long they look like those of another user.
+/// the kernel has closed its ports, and for that long they look like those of another user, or of a process
+/// without a program.
 async fn clashes(wanted: &[(&str, SocketAddr)]) -> Vec<PortClash> {
-    let unseen = |clash: &PortClash| matches!(clash.clash, Clash::InUse { owner: None });
+    let unseen = |clash: &PortClash| match &clash.clash {
+        Clash::InUse { owner } => {
+            owner.as_ref().is_none_or(|owner| owner.node.is_none() && owner.command.is_empty())
+        }
+        _ => false,
+    };
     let look = || async {
         match ports::check_free(wanted) {
             Ok(()) => Probe::Ready(Vec::new()),

@@ -4,6 +4,7 @@
 //! The load is a program of the client crate, so that xtask compiles no librdkafka.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
@@ -34,12 +35,10 @@ pub(crate) struct RestartsArguments {
 pub(super) async fn run(arguments: &RestartsArguments) -> Result<Value> {
     let name = clusters::name(CLUSTER)?;
     // First what takes minutes the first time and needs no cluster.
-    let mut build = shell::cargo()?;
-    build.args(["bench", "--quiet", "--package", "caracal-kafka-client", "--bench", "steady", "--no-run"]);
-    ensure!(build.status()?.success(), "the load's program was not built; cargo's output is above");
+    let program = built()?;
     clusters::remove(&name).await?;
     clusters::timed_up(&name)?;
-    let measured = measured(&name, arguments);
+    let measured = measured(&name, &program, arguments);
     let removed = clusters::remove(&name).await;
     let mut document = measured?;
     removed?;
@@ -49,9 +48,9 @@ pub(super) async fn run(arguments: &RestartsArguments) -> Result<Value> {
     Ok(document)
 }
 
-fn measured(name: &ClusterName, arguments: &RestartsArguments) -> Result<Value> {
+fn measured(name: &ClusterName, program: &Path, arguments: &RestartsArguments) -> Result<Value> {
     let brokers = brokers(name)?;
-    let load = Load::start(name, arguments.rate)?;
+    let load = Load::start(name, program, arguments.rate)?;
     let started = Instant::now();
     let mut restart = ours(name, &["cluster", "restart", "--json"])?;
     restart.args(&brokers);
@@ -62,7 +61,7 @@ fn measured(name: &ClusterName, arguments: &RestartsArguments) -> Result<Value> 
     eprintln!("restarts: the rolling restart took {:.1} s", rolled.as_secs_f64());
     let (mut kills, mut kept_by_kills) = (Value::Null, true);
     if arguments.kills > 0 {
-        kills = killed(name, &brokers, arguments)?;
+        kills = killed(name, program, &brokers, arguments)?;
         kept_by_kills = kept(&kills["load"]);
     }
     Ok(json!({
@@ -78,8 +77,13 @@ fn measured(name: &ClusterName, arguments: &RestartsArguments) -> Result<Value> 
 }
 
 /// Kills one broker after the other and brings each back before the next one goes.
-fn killed(name: &ClusterName, brokers: &[String], arguments: &RestartsArguments) -> Result<Value> {
-    let load = Load::start(name, arguments.rate)?;
+fn killed(
+    name: &ClusterName,
+    program: &Path,
+    brokers: &[String],
+    arguments: &RestartsArguments,
+) -> Result<Value> {
+    let load = Load::start(name, program, arguments.rate)?;
     let mut back = Times::default();
     for (number, broker) in (1..=arguments.kills).zip(brokers.iter().cycle()) {
         let started = Instant::now();
@@ -104,6 +108,20 @@ fn kept(load: &Value) -> bool {
         && number("accounted_for_at_close") == taken
 }
 
+/// The load's program, built.
+fn built() -> Result<PathBuf> {
+    let mut build = shell::cargo()?;
+    build.args(["bench", "--quiet", "--package", "caracal-kafka-client", "--bench", "steady", "--no-run"]);
+    let output = build.args(["--message-format", "json"]).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "the load's program was not built; cargo's output is above");
+    let messages = output.stdout.split(|byte| *byte == b'\n');
+    let mut messages = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let program =
+        messages.find(|message| message["target"]["name"] == "steady" && message["executable"].is_string());
+    let program = program.as_ref().and_then(|message| message["executable"].as_str());
+    Ok(program.context("cargo names no program of the load")?.into())
+}
+
 /// The brokers, as commands take them.
 fn brokers(name: &ClusterName) -> Result<Vec<String>> {
     let cluster = clusters::look(name)?.context("the cluster is not there")?;
@@ -124,11 +142,11 @@ struct Load {
 
 impl Load {
     /// Starts it and waits until it sends.
-    fn start(name: &ClusterName, rate: u32) -> Result<Self> {
+    fn start(name: &ClusterName, program: &Path, rate: u32) -> Result<Self> {
         let dir = clusters::state()?.cluster(name);
         let profile = |user: &str| -> Result<_> { Ok(dir.client(&user.parse()?).join("profile.toml")) };
-        let mut command = shell::cargo()?;
-        command.args(["bench", "--quiet", "--package", "caracal-kafka-client", "--bench", "steady", "--"]);
+        // Not by cargo, which would be killed in its place.
+        let mut command = shell::program(program)?;
         command.arg("--producer-profile").arg(profile("producer")?);
         command.arg("--consumer-profile").arg(profile("consumer")?);
         command.args(["--rate", &rate.to_string()]);

@@ -11,6 +11,7 @@ use super::super::output::{Output, Tone};
 use super::facts::FactArgs;
 use super::shown::{Grid, count, seconds};
 use super::{Call, Common, Failure, ended, words};
+use crate::cli::complete;
 use crate::ops::groups::{
     self, DeletedGroups, GroupDetail, GroupsDetail, GroupsReport, Reset, ResetReport, ResetTo, Scope,
 };
@@ -63,7 +64,7 @@ pub enum GroupsCommand {
 #[non_exhaustive]
 pub struct DescribeGroupsArgs {
     /// Which groups [default: all]
-    #[arg(value_name = "GROUP")]
+    #[arg(value_name = "GROUP", add = complete::groups())]
     pub groups: Vec<String>,
     /// Which cluster, and how it is shown.
     #[command(flatten)]
@@ -75,7 +76,7 @@ pub struct DescribeGroupsArgs {
 #[non_exhaustive]
 pub struct ResetGroupArgs {
     /// Which group
-    #[arg(value_name = "GROUP")]
+    #[arg(value_name = "GROUP", add = complete::groups())]
     pub group: String,
     /// Where to.
     #[command(flatten)]
@@ -134,7 +135,7 @@ impl ResetWhere {
 #[non_exhaustive]
 pub struct DeleteGroupsArgs {
     /// Which groups
-    #[arg(value_name = "GROUP", required = true)]
+    #[arg(value_name = "GROUP", required = true, add = complete::groups())]
     pub groups: Vec<String>,
     /// Do not ask before deleting
     #[arg(short = 'y', long)]

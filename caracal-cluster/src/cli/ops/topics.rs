@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use super::super::exit;
 use super::transfer::{self, BackupArgs, RestoreArgs};
 use super::{Call, Common, Failure, ended};
+use crate::cli::complete;
 use crate::names::TopicName;
 use crate::ops::topics::{self, Alteration, Creation, Declaration, DeleteReport};
 
@@ -127,7 +128,7 @@ pub struct ListTopicsArgs {
 #[non_exhaustive]
 pub struct DescribeTopicsArgs {
     /// Which topics
-    #[arg(value_name = "TOPIC", required = true)]
+    #[arg(value_name = "TOPIC", required = true, add = complete::topics())]
     pub topics: Vec<String>,
     /// Inherited settings too
     #[arg(short, long)]
@@ -166,7 +167,7 @@ pub struct CreateTopicArgs {
 #[non_exhaustive]
 pub struct AlterTopicArgs {
     /// Which topic
-    #[arg(value_name = "TOPIC")]
+    #[arg(value_name = "TOPIC", add = complete::topics())]
     pub topic: String,
     /// How many partitions it is to have; never fewer than it has
     #[arg(short, long, value_name = "N")]
@@ -193,7 +194,7 @@ pub struct AlterTopicArgs {
 #[non_exhaustive]
 pub struct DeleteTopicsArgs {
     /// Which topics
-    #[arg(value_name = "TOPIC", required = true)]
+    #[arg(value_name = "TOPIC", required = true, add = complete::topics())]
     pub topics: Vec<String>,
     /// Do not ask before deleting
     #[arg(short = 'y', long)]

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 use super::super::{exit, signal};
 use super::{Call, Common, Failure, ended, words};
+use crate::cli::complete;
 use crate::names::TopicName;
 use crate::ops::transfer::{self, Backup, Transfer};
 use crate::probe::matrix::Notice;
@@ -42,7 +43,7 @@ impl RecordFormat {
 #[non_exhaustive]
 pub struct ProduceArgs {
     /// Which topic
-    #[arg(value_name = "TOPIC")]
+    #[arg(value_name = "TOPIC", add = complete::topics())]
     pub topic: String,
     /// Where the records stand [default: standard input]
     #[arg(value_name = "FILE")]
@@ -87,7 +88,7 @@ pub struct ProduceArgs {
 #[non_exhaustive]
 pub struct ConsumeArgs {
     /// Which topic
-    #[arg(value_name = "TOPIC")]
+    #[arg(value_name = "TOPIC", add = complete::topics())]
     pub topic: String,
     /// Where to begin: beginning, end, an offset, -N (the last N), or a time or span before now (10m)
     #[arg(short = 'o', long, value_name = "WHERE", value_parser = place, default_value = "beginning", allow_hyphen_values = true)]
@@ -126,7 +127,7 @@ pub struct ConsumeArgs {
 #[non_exhaustive]
 pub struct BackupArgs {
     /// Which topics
-    #[arg(value_name = "TOPIC", required = true)]
+    #[arg(value_name = "TOPIC", required = true, add = complete::topics())]
     pub topics: Vec<String>,
     /// Where to: a folder for each topic is made in it
     #[arg(long, value_name = "DIR")]

@@ -12,6 +12,7 @@ use super::super::output::{Output, Tone};
 use super::facts::FactArgs;
 use super::shown::{Grid, count, seconds};
 use super::{Call, Common, Failure, ended};
+use crate::cli::complete;
 use crate::names::UserName;
 use crate::ops::acls::Rule;
 use crate::ops::facts::{self, UsersReport};
@@ -168,7 +169,7 @@ pub struct AddArgs {
 #[non_exhaustive]
 pub struct RemoveArgs {
     /// The user's name
-    #[arg(value_name = "USER")]
+    #[arg(value_name = "USER", add = complete::users())]
     pub user: String,
     /// Only say what would be removed; change nothing
     #[arg(long)]
@@ -183,7 +184,7 @@ pub struct RemoveArgs {
 #[non_exhaustive]
 pub struct PasswordArgs {
     /// The user's name
-    #[arg(value_name = "USER")]
+    #[arg(value_name = "USER", add = complete::users())]
     pub user: UserName,
     /// The password.
     #[command(flatten)]
@@ -204,7 +205,7 @@ pub struct PasswordArgs {
 #[non_exhaustive]
 pub struct VerifyUsersArgs {
     /// Users to log in [default: all]
-    #[arg(value_name = "USER")]
+    #[arg(value_name = "USER", add = complete::users())]
     pub users: Vec<String>,
     /// A file (mode 0600) with the password to try, or `-` for standard input [default: the one that lies here]
     #[arg(long, value_name = "FILE")]

@@ -70,6 +70,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, look: impl Fn(&[u8])) {
 }
 
 fn a_thousand_first_uses_are_one_request() -> Result<()> {
+    cluster::shared()?;
     let mut profile = profile("producer")?;
     let registry = profile.registry.as_mut().context("the profile names no registry")?;
     let url = registry.url.clone();
@@ -124,6 +125,7 @@ async fn written(kafka: &Kafka, options: ProducerOptions, event: &MeteringEvent)
 }
 
 fn every_strategy_and_choice() -> Result<()> {
+    cluster::shared()?;
     let (writer, reader) = (profile("producer")?, profile("consumer")?);
     let event = MeteringEvent::sample(4711);
     let default = ProducerOptions::default;
@@ -188,6 +190,7 @@ impl Event for Payment {
 }
 
 fn references_are_registered_and_found() -> Result<()> {
+    cluster::shared()?;
     let profile = profile("producer")?;
     let found = block(async {
         let first = connect(profile.clone()).await?;

@@ -37,6 +37,7 @@ fn run_name() -> Result<String> {
 }
 
 fn extras_batches_and_one_account() -> Result<()> {
+    cluster::shared()?;
     let run = run_name()?;
     let at = block(async {
         let kafka = connect("producer").await?;
@@ -115,13 +116,13 @@ async fn instance(kafka: Kafka, run: String, seen: Arc<AtomicU64>, shutdown: Shu
 }
 
 /// How often each agent of the run is among the committed results.
-async fn results(kafka: &Kafka, run: &str) -> Result<BTreeMap<String, u64>> {
+async fn results(kafka: &Kafka, run: &str, expected: u64) -> Result<BTreeMap<String, u64>> {
     let group = Group::named(format!("caracal-live-{run}-judge"));
     let mut consumer = kafka.consumer::<AgentLifecycleEvent>(group, ConsumerOptions::default()).await?;
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
     let until = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let complete = found.len() as u64 == CHANGES;
+        let complete = found.len() as u64 == expected;
         // Whatever comes beyond what is expected comes within a moment.
         let patience = if complete { Duration::from_secs(5) } else { PATIENCE };
         match tokio::time::timeout(patience.min(PATIENCE), consumer.recv()).await {
@@ -132,13 +133,14 @@ async fn results(kafka: &Kafka, run: &str) -> Result<BTreeMap<String, u64>> {
             Ok(Err(error)) => anyhow::bail!("{error}"),
             Err(_) => break,
         }
-        ensure!(tokio::time::Instant::now() < until, "only {} of {CHANGES} results", found.len());
+        ensure!(tokio::time::Instant::now() < until, "only {} of {expected} results", found.len());
     }
     consumer.close(Duration::from_secs(20)).await;
     Ok(found)
 }
 
 fn each_result_once() -> Result<()> {
+    cluster::shared()?;
     let run = run_name()?;
     block(async {
         let kafka = connect("admin").await?;
@@ -161,14 +163,22 @@ fn each_result_once() -> Result<()> {
         let (shutdown, trigger) = Shutdown::by_hand();
         let second = connect("admin").await?;
         let second = tokio::spawn(instance(second, run.clone(), Arc::clone(&seen_by_second), shutdown));
+        // An instance learns that it is fenced only when it commits, so there must be work until then.
+        let mut sent = CHANGES;
+        while !first.is_finished() {
+            ensure!(tokio::time::Instant::now() < until, "the first instance goes on");
+            ensure!(out.send_all([&change(&run, sent)]).await.all_written(), "change {sent} was not written");
+            sent += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let first =
             tokio::time::timeout(PATIENCE, first).await.context("the first instance goes on")???;
         ensure!(first == "fenced", "the first instance ended so: {first}");
-        let found = results(&kafka, &run).await?;
+        let found = results(&kafka, &run, sent).await?;
         let twice: Vec<_> = found.iter().filter(|(_, times)| **times != 1).collect();
         ensure!(
-            twice.is_empty() && found.len() as u64 == CHANGES,
-            "{} results, not once: {twice:?}",
+            twice.is_empty() && found.len() as u64 == sent,
+            "{} results of {sent} changes, not once: {twice:?}",
             found.len()
         );
         trigger.shut_down();

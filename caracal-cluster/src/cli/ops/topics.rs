@@ -74,7 +74,6 @@ pub enum TopicsCommand {
     /// changes, and the exit code is 11 when anything differs.
     ///
     /// FILE holds, for each topic:
-    ///
     ///     [[topics]]
     ///     name = "orders"
     ///     partitions = 6

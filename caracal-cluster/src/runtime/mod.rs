@@ -55,6 +55,14 @@ impl Runtime {
         }
     }
 
+    /// Whether a node that was seen to run still does: for who asks many times a second, and far cheaper than
+    /// [`Self::observe`].
+    pub(crate) fn still_runs(&self, node: &NodePlan) -> bool {
+        match self {
+            Self::Native(native) => native.still_runs(node),
+        }
+    }
+
     /// Sends a running node a signal; says whether it was running.
     ///
     /// # Errors

@@ -119,6 +119,10 @@ impl NativeRuntime {
         process::is_paused(&self.target(node))
     }
 
+    pub(super) fn still_runs(&self, node: &NodePlan) -> bool {
+        process::still_runs(&self.target(node))
+    }
+
     pub(super) fn observe(&self, node: &NodePlan) -> NodeState {
         match process::observe(&self.target(node)) {
             ProcessState::Running { pid, rss_bytes, uptime, .. } => {

@@ -323,6 +323,12 @@ pub fn observe(target: &Target) -> ProcessState {
     }
 }
 
+/// Whether the process that a node's record names still runs: one small file of the process table, where
+/// [`observe`] reads many.
+pub(crate) fn still_runs(target: &Target) -> bool {
+    read_record(target).is_some_and(|identity| table::runs(identity.pid, identity.start))
+}
+
 /// The running process of a node, by its marks alone.
 pub fn find(cluster_id: &str, node: &str) -> Option<Identity> {
     find_all(cluster_id).into_iter().find(|identity| identity.node == node)

@@ -308,10 +308,14 @@ where
     F: Future<Output = Probe<String, StepError>>,
 {
     let outcome = wait_for(&format!("{what} of {}", node.name), patience, INTERVAL, || {
-        let look = match runtime.observe(node) {
-            NodeState::Running { .. } => Ok(probe()),
-            NodeState::Died { code } => Err(code),
-            NodeState::Stopped => Err(None),
+        let look = if runtime.still_runs(node) {
+            Ok(probe())
+        } else {
+            match runtime.observe(node) {
+                NodeState::Running { .. } => Ok(probe()),
+                NodeState::Died { code } => Err(code),
+                NodeState::Stopped => Err(None),
+            }
         };
         async move {
             match look {

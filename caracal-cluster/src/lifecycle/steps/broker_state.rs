@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
+use tokio::sync::Mutex;
 
 use crate::admin::{AclDrift, Admin, TopicDrift, TopicState};
 use crate::lifecycle::ClusterWorld;
@@ -77,7 +78,7 @@ fn acl_summary(rules: usize) -> String {
 
 pub(in crate::lifecycle) async fn observe_topics(world: &mut ClusterWorld) -> Result<Observed, StepError> {
     let planned = &world.cluster.plan.topics;
-    let found = found_topics(world, Deadline::after(DEADLINE)).await?;
+    let found = found_topics(&mut world.access().admin()?, planned, Deadline::after(DEADLINE)).await?;
     let mut absent = 0;
     let mut drifted = Vec::new();
     for topic in planned {
@@ -104,8 +105,13 @@ pub(in crate::lifecycle) async fn apply_topics(world: &mut ClusterWorld) -> Resu
     let deadline = Deadline::after(DEADLINE);
     let planned = world.cluster.plan.topics.clone();
     let mut admin = world.access().admin()?;
-    let mut failed = create_missing(world, &mut admin, &planned, deadline).await?;
-    let found = found_topics(world, deadline).await?;
+    let mut found = found_topics(&mut admin, &planned, deadline).await?;
+    let missing: Vec<TopicPlan> = absent(&planned, &found).cloned().collect();
+    let (hidden, mut failed) = create(&mut admin, &missing, deadline).await?;
+    if !hidden.is_empty() {
+        await_shown(&mut admin, &hidden).await?;
+        found = found_topics(&mut admin, &planned, deadline).await?;
+    }
     for topic in &planned {
         let Some(state) = found.iter().find(|state| state.name == topic.name.as_str()) else { continue };
         failed.extend(mend_topic(&mut admin, state, topic, deadline).await?);
@@ -116,45 +122,40 @@ pub(in crate::lifecycle) async fn apply_topics(world: &mut ClusterWorld) -> Resu
     Err(StepError::Items { what: "topics that are not as planned".to_owned(), items: failed })
 }
 
-/// Creates the topics that are not there and waits until the brokers show them; returns what was refused.
+/// Creates topics; returns those that exist although they were not shown, and what was refused.
 ///
 /// A broker that has just started may not have been told of the topics that there are: its "unknown topic"
 /// is then answered by the controller's "exists", which is what is wanted.
-async fn create_missing(
-    world: &ClusterWorld,
+async fn create(
     admin: &mut Admin,
-    planned: &[TopicPlan],
+    missing: &[TopicPlan],
     deadline: Deadline,
-) -> Result<Vec<String>, StepError> {
-    let found = found_topics(world, deadline).await?;
-    let missing: Vec<TopicPlan> = absent(planned, &found).cloned().collect();
+) -> Result<(Vec<TopicPlan>, Vec<String>), StepError> {
+    let (mut hidden, mut refused) = (Vec::new(), Vec::new());
     if missing.is_empty() {
-        return Ok(Vec::new());
+        return Ok((hidden, refused));
     }
-    let outcomes = admin.create_topics(&missing, deadline).await?;
-    let refused =
-        outcomes.iter().filter_map(|outcome| outcome.result.as_ref().err().map(|error| (outcome, error)));
-    let (there, refused): (Vec<_>, Vec<_>) =
-        refused.partition(|(_, error)| error.code == ResponseError::TopicAlreadyExists.code());
-    if !there.is_empty() {
-        let there: Vec<&TopicPlan> = missing
-            .iter()
-            .filter(|topic| there.iter().any(|(outcome, _)| outcome.item == topic.name))
-            .collect();
-        await_known(world, &there).await?;
+    for outcome in admin.create_topics(missing, deadline).await? {
+        match outcome.result {
+            Ok(()) => {}
+            Err(error) if error.code == ResponseError::TopicAlreadyExists.code() => {
+                hidden.extend(missing.iter().find(|topic| topic.name == outcome.item).cloned());
+            }
+            Err(error) => refused.push(error.to_string()),
+        }
     }
-    Ok(refused.into_iter().map(|(_, error)| error.to_string()).collect())
+    Ok((hidden, refused))
 }
 
-/// Waits until the brokers show topics of which they said that they exist.
-async fn await_known(world: &ClusterWorld, topics: &[&TopicPlan]) -> Result<(), StepError> {
-    wait_for("topics that exist to be shown by every broker asked", DEADLINE, INTERVAL, || async {
-        let found = match found_topics(world, Deadline::after(LOOK)).await {
+/// Waits until topics that exist are shown.
+async fn await_shown(admin: &mut Admin, topics: &[TopicPlan]) -> Result<(), StepError> {
+    let admin = Mutex::new(admin);
+    wait_for("topics that exist to be shown", DEADLINE, INTERVAL, || async {
+        let found = match found_topics(*admin.lock().await, topics, Deadline::after(LOOK)).await {
             Ok(found) => found,
             Err(error) => return Probe::NotYet(chain(&error)),
         };
-        let unknown: Vec<&str> =
-            absent(topics.iter().copied(), &found).map(|topic| topic.name.as_str()).collect();
+        let unknown: Vec<&str> = absent(topics, &found).map(|topic| topic.name.as_str()).collect();
         if unknown.is_empty() {
             Probe::Ready(())
         } else {
@@ -171,11 +172,8 @@ async fn await_known(world: &ClusterWorld, topics: &[&TopicPlan]) -> Result<(), 
     })
 }
 
-fn absent<'a>(
-    planned: impl IntoIterator<Item = &'a TopicPlan>,
-    found: &[TopicState],
-) -> impl Iterator<Item = &'a TopicPlan> {
-    planned.into_iter().filter(|topic| !found.iter().any(|state| state.name == topic.name.as_str()))
+fn absent<'a>(planned: &'a [TopicPlan], found: &[TopicState]) -> impl Iterator<Item = &'a TopicPlan> {
+    planned.iter().filter(|topic| !found.iter().any(|state| state.name == topic.name.as_str()))
 }
 
 /// Makes one topic as planned as far as that moves no data; returns what could not be done.
@@ -204,9 +202,13 @@ async fn mend_topic(
     Ok(failed)
 }
 
-async fn found_topics(world: &ClusterWorld, deadline: Deadline) -> Result<Vec<TopicState>, StepError> {
-    let names: Vec<&str> = world.cluster.plan.topics.iter().map(|topic| topic.name.as_str()).collect();
-    Ok(world.access().admin()?.topics(Some(&names), deadline).await?)
+async fn found_topics(
+    admin: &mut Admin,
+    topics: &[TopicPlan],
+    deadline: Deadline,
+) -> Result<Vec<TopicState>, StepError> {
+    let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+    Ok(admin.topics(Some(&names), deadline).await?)
 }
 
 fn topic_summary(topics: &[TopicPlan]) -> String {

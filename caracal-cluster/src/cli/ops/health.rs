@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::Instant;
 
+use super::super::exit;
 use super::super::output::{Paint, Tone, wrap_indented};
-use super::super::{exit, signal};
 use super::shown::{count, seconds};
 use super::{Call, Common, Failure, ended, words};
 use crate::ops::health::{self, Check, HealthReport, State};
@@ -58,27 +58,14 @@ async fn looked(call: &Call, args: &HealthArgs) -> Result<u8, Failure> {
     };
     let operated = call.operated()?;
     if args.watch {
-        let cancelled = signal::cancelled();
-        tokio::pin!(cancelled);
-        loop {
-            let report = health::look(&operated, &options).await?;
-            if call.output.terminal && !call.output.json {
-                // Home, and away with what was there.
-                call.output.line("\u{1b}[H\u{1b}[2J");
-            }
-            shown(call, args, &report)?;
-            tokio::select! {
-                biased;
-                () = &mut cancelled => return Ok(verdict(&report)),
-                () = tokio::time::sleep(args.every) => {}
-            }
-        }
+        let look = async || Ok(health::look(&operated, &options).await?);
+        return call.watched(Some(args.every), look, |report| shown(call, args, report), verdict).await;
     }
     let end = args.wait.map(|wait| Instant::now() + wait);
     loop {
         let report = health::look(&operated, &options).await?;
         if report.healthy || end.is_none_or(|end| Instant::now() + INTERVAL >= end) {
-            shown(call, args, &report)?;
+            call.report(&report, || shown(call, args, &report))?;
             return Ok(verdict(&report));
         }
         tokio::time::sleep(INTERVAL).await;
@@ -89,8 +76,8 @@ fn verdict(report: &HealthReport) -> u8 {
     if report.healthy { exit::OK } else { exit::UNHEALTHY }
 }
 
-fn shown(call: &Call, args: &HealthArgs, report: &HealthReport) -> Result<(), Failure> {
-    call.report(report, || text(report, args.all, call.output.paint, call.output.width)).map(drop)
+fn shown(call: &Call, args: &HealthArgs, report: &HealthReport) -> String {
+    text(report, args.all, call.output.paint, call.output.width)
 }
 
 /// The report as a person reads it: what is not ok first, then one line a kind of check, then the verdict.

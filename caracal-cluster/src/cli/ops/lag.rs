@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::super::output::{Output, Tone};
-use super::super::{complete, exit, signal};
+use super::super::{complete, exit};
 use super::shown::{Grid, count, seconds};
 use super::{Call, Common, Failure, ended, words};
 use crate::ops::lag::{self, LagReport};
@@ -39,26 +39,17 @@ pub(super) async fn run(args: &LagArgs) -> ExitCode {
 
 async fn looked(call: &Call, args: &LagArgs) -> Result<u8, Failure> {
     let operated = call.operated()?;
-    let cancelled = signal::cancelled();
-    tokio::pin!(cancelled);
-    loop {
-        let report = lag::look(&operated, args.group.as_deref()).await?;
-        if args.watch && call.output.terminal && !call.output.json {
-            // Home, and away with what was there.
-            call.output.line("\u{1b}[H\u{1b}[2J");
-        }
-        call.report(&report, || text(&report, args, call.output))?;
+    let code = |report: &LagReport| {
         let over = args.fail_over.is_some_and(|limit| report.over(limit).next().is_some());
-        let code = if over { exit::DRIFT } else { exit::OK };
-        if !args.watch {
-            return Ok(code);
-        }
-        tokio::select! {
-            biased;
-            () = &mut cancelled => return Ok(code),
-            () = tokio::time::sleep(args.every) => {}
-        }
-    }
+        if over { exit::DRIFT } else { exit::OK }
+    };
+    call.watched(
+        args.watch.then_some(args.every),
+        async || Ok(lag::look(&operated, args.group.as_deref()).await?),
+        |report| text(report, args, call.output),
+        code,
+    )
+    .await
 }
 
 fn text(report: &LagReport, args: &LagArgs, output: Output) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::super::output::{Output, Tone};
-use super::super::{complete, exit, signal};
+use super::super::{complete, exit};
 use super::shown::{Grid, seconds};
 use super::{Call, Common, Failure, ended, words};
 use crate::ops::metrics::{FIGURES, Figure, Looker, MetricsReport, Unit};
@@ -37,25 +37,13 @@ pub(super) async fn run(args: &MetricsArgs) -> ExitCode {
 async fn looked(call: &Call, args: &MetricsArgs) -> Result<u8, Failure> {
     let operated = call.operated()?;
     let mut looker = Looker::new(&operated, &args.node)?;
-    let cancelled = signal::cancelled();
-    tokio::pin!(cancelled);
-    loop {
-        let report = looker.look().await;
-        if args.watch && call.output.terminal && !call.output.json {
-            // Home, and away with what was there.
-            call.output.line("\u{1b}[H\u{1b}[2J");
-        }
-        call.report(&report, || text(&report, call.output))?;
-        let code = if report.is_whole() { exit::OK } else { exit::UNHEALTHY };
-        if !args.watch {
-            return Ok(code);
-        }
-        tokio::select! {
-            biased;
-            () = &mut cancelled => return Ok(code),
-            () = tokio::time::sleep(args.every) => {}
-        }
-    }
+    call.watched(
+        args.watch.then_some(args.every),
+        async || Ok(looker.look().await),
+        |report| text(report, call.output),
+        |report| if report.is_whole() { exit::OK } else { exit::UNHEALTHY },
+    )
+    .await
 }
 
 /// A figure a line, a node a column, the sum last; on a narrow terminal only the sum.

@@ -23,6 +23,7 @@ mod users;
 mod words;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -53,7 +54,7 @@ pub use self::users::{
 };
 use super::args::{Reporting, Target};
 use super::output::{Output, Tone, wrap_indented};
-use super::{exit, json, summary};
+use super::{exit, json, signal, summary};
 use crate::lifecycle::chain;
 use crate::lifecycle::commands::Selection;
 use crate::ops::{Operated, OpsError};
@@ -258,6 +259,33 @@ impl Call {
             Err(error) => {
                 let message = format!("the report cannot be written as JSON: {error}");
                 Err(Failure::Said { message, code: exit::FAULT })
+            }
+        }
+    }
+
+    /// Looks and prints once, or again and again until Ctrl-C, with `every` between the looks; the exit code is the
+    /// last look's.
+    async fn watched<R: Serialize>(
+        &self,
+        every: Option<Duration>,
+        mut look: impl AsyncFnMut() -> Result<R, Failure>,
+        text: impl Fn(&R) -> String,
+        code: impl Fn(&R) -> u8,
+    ) -> Result<u8, Failure> {
+        let cancelled = signal::cancelled();
+        tokio::pin!(cancelled);
+        loop {
+            let report = look().await?;
+            if every.is_some() && self.output.terminal && !self.output.json {
+                // Home, and away with what was there.
+                self.output.line("\u{1b}[H\u{1b}[2J");
+            }
+            self.report(&report, || text(&report))?;
+            let Some(every) = every else { return Ok(code(&report)) };
+            tokio::select! {
+                biased;
+                () = &mut cancelled => return Ok(code(&report)),
+                () = tokio::time::sleep(every) => {}
             }
         }
     }

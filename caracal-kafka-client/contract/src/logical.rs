@@ -32,8 +32,8 @@ impl Uuid {
         &self.0
     }
 
-    /// 8-4-4-4-12 (RFC 9562, section 4), without an allocation.
-    fn text(&self) -> [u8; 36] {
+    /// Its text in ASCII, 8-4-4-4-12 digits (RFC 9562, section 4), without an allocation.
+    pub fn to_ascii(&self) -> [u8; 36] {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut text = [b'-'; 36];
         let mut at = 0;
@@ -51,7 +51,7 @@ impl Uuid {
 
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
+        f.write_str(std::str::from_utf8(&self.to_ascii()).unwrap_or_default())
     }
 }
 
@@ -83,7 +83,7 @@ impl FromStr for Uuid {
 
 impl Serialize for Uuid {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(std::str::from_utf8(&self.text()).unwrap_or_default())
+        to.serialize_str(std::str::from_utf8(&self.to_ascii()).unwrap_or_default())
     }
 }
 

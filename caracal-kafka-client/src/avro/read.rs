@@ -9,7 +9,8 @@ use serde::de::{
 };
 
 use super::plan::{Node, Number, ReadPlan, Record, Step};
-use super::{Misfit, names_branch, uuid_bytes};
+use super::{Misfit, names_branch};
+use crate::events::Uuid;
 
 /// Levels of records, arrays and maps within each other.
 const DEPTH: u16 = 128;
@@ -347,8 +348,8 @@ impl<'i, 'd> serde::Deserializer<'d> for Reader<'i, 'd> {
         let this = self.bare()?;
         match this.node() {
             Node::Text { uuid: true } => {
-                let bytes = uuid_bytes(this.input.text()?).ok_or_else(|| Misfit::new("a text is no UUID"))?;
-                visitor.visit_bytes(&bytes)
+                let id: Uuid = this.input.text()?.parse().map_err(|_| Misfit::new("a text is no UUID"))?;
+                visitor.visit_bytes(id.as_bytes())
             }
             _ => this.deserialize_any(visitor),
         }

@@ -8,7 +8,8 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant,
 };
 
-use super::{Misfit, json, names_branch, put_long, put_size, uuid_bytes, uuid_text};
+use super::{Misfit, json, names_branch, put_long, put_size};
+use crate::events::Uuid;
 
 /// Appends `value` to `out` as a datum of `schema`.
 ///
@@ -199,8 +200,8 @@ impl<'s, 'o> serde::Serializer for Writer<'s, 'o> {
                 put_size(to.out, at.ok_or_else(|| Misfit::new("the schema lacks that symbol"))?)
             }
             Kind::Fixed(of) if of.size == 16 && to.logical == Some(&Logical::Uuid) => {
-                let bytes = uuid_bytes(value).ok_or_else(|| Misfit::new("the text is no UUID"))?;
-                to.out.extend_from_slice(&bytes);
+                let id: Uuid = value.parse().map_err(|_| Misfit::new("the text is no UUID"))?;
+                to.out.extend_from_slice(id.as_bytes());
                 Ok(())
             }
             other => Err(no_place("text", other)),
@@ -231,7 +232,7 @@ impl<'s, 'o> serde::Serializer for Writer<'s, 'o> {
             (Kind::Fixed(_), _) => Err(Misfit::new("the bytes are not as many as the schema has")),
             (Kind::String, Some(Logical::Uuid)) => {
                 let bytes = <[u8; 16]>::try_from(value).map_err(|_| Misfit::new("a UUID has 16 bytes"))?;
-                Self::sized(to.out, &uuid_text(bytes))
+                Self::sized(to.out, &Uuid::from_bytes(bytes).to_ascii())
             }
             (other, _) => Err(no_place("bytes", other)),
         }

@@ -3,11 +3,14 @@
 //! Needs a JDK (11 or newer). `CARACAL_TEST_KAFKA_JARS` names a directory with the jars of Kafka's clients; without
 //! it Maven fetches them.
 
+#[path = "../../tests/support/jars.rs"]
+mod support;
+
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{OnceLock, mpsc};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -162,7 +165,7 @@ impl Judge {
         let log = OpenOptions::new().create(true).write(true).truncate(true).open(&stderr).unwrap();
         let java = std::env::var_os("JAVA_HOME")
             .map_or_else(|| PathBuf::from("java"), |home| Path::new(&home).join("bin/java"));
-        let mut jvm = command(&java)
+        let mut jvm = support::command(&java)
             .arg("-cp")
             .arg(jars().join("*"))
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/java/ScramJudge.java"))
@@ -208,55 +211,6 @@ impl Drop for Judge {
 }
 
 /// A directory with Kafka's clients and what they need.
-fn jars() -> &'static Path {
-    static JARS: OnceLock<PathBuf> = OnceLock::new();
-    JARS.get_or_init(|| match std::env::var_os("CARACAL_TEST_KAFKA_JARS") {
-        Some(given) => PathBuf::from(given),
-        None => jars_by_maven(),
-    })
-}
-
-fn jars_by_maven() -> PathBuf {
-    const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>caracal</groupId><artifactId>scram-judge</artifactId><version>1</version><packaging>pom</packaging>
-  <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-clients</artifactId><version>3.9.2</version></dependency>
-  </dependencies>
-</project>
-"#;
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let jars = target.join("kafka-clients-3.9.2");
-    if jars.is_dir() {
-        return jars;
-    }
-    // Filled aside, then renamed, so that a directory of that name is a whole one.
-    let filling = target.join(format!("kafka-clients-3.9.2.{}", std::process::id()));
-    fs::create_dir_all(&filling).unwrap();
-    let pom = filling.join("pom.xml");
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&pom).unwrap();
-    file.write_all(POM.as_bytes()).unwrap();
-    let output = command(Path::new("mvn"))
-        .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
-        .arg(format!("-DoutputDirectory={}", filling.display()))
-        .arg("-f")
-        .arg(&pom)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| {
-            panic!("mvn does not start: {error}; install Maven or set CARACAL_TEST_KAFKA_JARS")
-        });
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "mvn cannot fetch org.apache.kafka:kafka-clients:3.9.2:\n{said}");
-    // Another process may have been faster; its directory is as good.
-    if fs::rename(&filling, &jars).is_err() {
-        drop(fs::remove_dir_all(&filling));
-    }
-    assert!(jars.is_dir(), "{} was not made", jars.display());
-    jars
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place where this test starts the outside judge")]
-fn command(program: &Path) -> Command {
-    Command::new(program)
+fn jars() -> PathBuf {
+    support::jars("org.apache.kafka:kafka-clients:3.9.2", "CARACAL_TEST_KAFKA_JARS")
 }

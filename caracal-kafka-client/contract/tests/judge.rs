@@ -4,11 +4,13 @@
 //! Needs a JDK (11 or newer). `CARACAL_TEST_AVRO_JARS` names a directory with the jars of Avro;
 //! without it Maven fetches them.
 
+#[path = "../../../tests/support/jars.rs"]
+mod support;
+
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -129,7 +131,7 @@ fn a_changed_scale_or_unit_is_found_here_and_not_by_java() {
 fn judge(pairs: &[(&str, &str)]) -> Vec<String> {
     let java = std::env::var_os("JAVA_HOME")
         .map_or_else(|| PathBuf::from("java"), |home| Path::new(&home).join("bin/java"));
-    let mut jvm = command(&java)
+    let mut jvm = support::command(&java)
         .arg("-cp")
         .arg(jars().join("*"))
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/judge/AvroJudge.java"))
@@ -156,51 +158,5 @@ fn judge(pairs: &[(&str, &str)]) -> Vec<String> {
 
 /// A directory with Avro and what it needs.
 fn jars() -> PathBuf {
-    const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>caracal</groupId><artifactId>avro-judge</artifactId><version>1</version><packaging>pom</packaging>
-  <dependencies>
-    <dependency><groupId>org.apache.avro</groupId><artifactId>avro</artifactId><version>1.12.0</version></dependency>
-  </dependencies>
-</project>
-"#;
-    if let Some(given) = std::env::var_os("CARACAL_TEST_AVRO_JARS") {
-        return PathBuf::from(given);
-    }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let jars = target.join("avro-1.12.0");
-    // Two tests of this process may come at once.
-    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if jars.is_dir() {
-        return jars;
-    }
-    // Filled aside, then renamed, so that a directory of that name is a whole one.
-    let filling = target.join(format!("avro-1.12.0.{}", std::process::id()));
-    fs::create_dir_all(&filling).expect("a directory");
-    let pom = filling.join("pom.xml");
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&pom).expect("a file");
-    file.write_all(POM.as_bytes()).expect("written");
-    let output = command(Path::new("mvn"))
-        .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
-        .arg(format!("-DoutputDirectory={}", filling.display()))
-        .arg("-f")
-        .arg(&pom)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| {
-            panic!("mvn does not start: {error}; install Maven or set CARACAL_TEST_AVRO_JARS")
-        });
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "mvn cannot fetch org.apache.avro:avro:1.12.0:\n{said}");
-    if fs::rename(&filling, &jars).is_err() {
-        drop(fs::remove_dir_all(&filling));
-    }
-    assert!(jars.is_dir(), "{} was not made", jars.display());
-    jars
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place where this test starts the outside judge")]
-fn command(program: &Path) -> Command {
-    Command::new(program)
+    support::jars("org.apache.avro:avro:1.12.0", "CARACAL_TEST_AVRO_JARS")
 }

@@ -51,13 +51,10 @@ pub(super) async fn run(arguments: &ClientArguments) -> Result<Value> {
 }
 
 fn measure(arguments: &ClientArguments, name: &caracal_cluster::names::ClusterName) -> Result<Value> {
-    let dir = clusters::state()?.cluster(name);
-    let profile =
-        |user: &str| -> Result<std::path::PathBuf> { Ok(dir.client(&user.parse()?).join("profile.toml")) };
     let mut bench = shell::cargo()?;
     bench.args(["bench", "--quiet", "--package", "caracal-kafka-client", "--bench", "client", "--"]);
-    bench.arg("--producer-profile").arg(profile("producer")?);
-    bench.arg("--consumer-profile").arg(profile("consumer")?);
+    bench.arg("--producer-profile").arg(clusters::profile(name, "producer")?);
+    bench.arg("--consumer-profile").arg(clusters::profile(name, "consumer")?);
     bench.args(["--rounds", &arguments.rounds.to_string(), "--events", &arguments.events.to_string()]);
     let output = bench.stderr(std::process::Stdio::inherit()).output()?;
     anyhow::ensure!(output.status.success(), "the bench program failed; its output is above");

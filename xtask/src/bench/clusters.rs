@@ -1,5 +1,6 @@
 //! Clusters for a benchmark: made step by step, as whole processes, and removed without a trace.
 
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,14 @@ const LEAST_JAVA: u16 = 21;
 /// When the current folder is gone.
 pub(super) fn state() -> Result<StateRoot> {
     Ok(StateRoot::from_environment()?)
+}
+
+/// The connection profile of one of a cluster's users.
+///
+/// # Errors
+/// When the user's name is no legal one.
+pub(super) fn profile(name: &ClusterName, user: &str) -> Result<PathBuf> {
+    Ok(state()?.cluster(name).client(&user.parse()?).join("profile.toml"))
 }
 
 /// A cluster's name.
@@ -149,7 +158,7 @@ pub(super) async fn versions() -> Result<Value> {
 ///
 /// # Errors
 /// When there is none.
-pub(super) async fn java() -> Result<std::path::PathBuf> {
+pub(super) async fn java() -> Result<PathBuf> {
     Ok(distribution::find_java(LEAST_JAVA).await?.program())
 }
 

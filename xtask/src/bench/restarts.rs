@@ -143,12 +143,10 @@ struct Load {
 impl Load {
     /// Starts it and waits until it sends.
     fn start(name: &ClusterName, program: &Path, rate: u32) -> Result<Self> {
-        let dir = clusters::state()?.cluster(name);
-        let profile = |user: &str| -> Result<_> { Ok(dir.client(&user.parse()?).join("profile.toml")) };
         // Not by cargo, which would be killed in its place.
         let mut command = shell::program(program)?;
-        command.arg("--producer-profile").arg(profile("producer")?);
-        command.arg("--consumer-profile").arg(profile("consumer")?);
+        command.arg("--producer-profile").arg(clusters::profile(name, "producer")?);
+        command.arg("--consumer-profile").arg(clusters::profile(name, "consumer")?);
         command.args(["--rate", &rate.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().context("the load's program cannot be started")?;

@@ -96,11 +96,9 @@ pub async fn examine(selection: &Selection) -> DoctorReport {
 
 /// The guide's best practices on a cluster that is there. Privacy and git are looked at above, for all clusters.
 fn practices_of(selection: &Selection) -> Vec<Finding> {
-    const ABOVE: [&str; 2] = ["permissions", "ignored-by-git"];
     let Ok(cluster) = Cluster::existing(&selection.root, selection.name.as_ref()) else { return Vec::new() };
-    let found = practices::check(&cluster, OffsetDateTime::now_utc());
-    let found = found.into_iter().filter(|found| !ABOVE.contains(&found.practice));
-    found
+    practices::beyond_files(&cluster, OffsetDateTime::now_utc())
+        .into_iter()
         .map(|found| match found.good {
             true => Finding::ok(found.practice, found.seen),
             false => Finding::warn(found.practice, found.seen, found.remedy),

@@ -23,7 +23,7 @@
 //! # }
 //! ```
 
-mod git;
+pub(in crate::ops) mod git;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -80,10 +80,16 @@ impl Finding {
 
 /// Looks at every practice, in the order of the table above.
 pub fn check(cluster: &Cluster, now: OffsetDateTime) -> Vec<Finding> {
+    let dir = &cluster.dir;
+    let mut found = vec![permissions(dir), ignored_by_git(dir)];
+    found.extend(beyond_files(cluster, now));
+    found
+}
+
+/// The practices that are more than who may read which file.
+pub(in crate::ops) fn beyond_files(cluster: &Cluster, now: OffsetDateTime) -> Vec<Finding> {
     let (dir, plan) = (&cluster.dir, &cluster.plan);
     vec![
-        permissions(dir),
-        ignored_by_git(dir),
         no_default_password(dir, plan, now),
         certificate_age(dir, plan, now),
         separate_credentials(dir, plan, now),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Finding;
 use crate::lifecycle::commands::Selection;
+use crate::ops::practices::git::{Standing, standing};
 
 /// Names shown in one line.
 const MOST: usize = 3;
@@ -87,45 +88,23 @@ fn walk(root: &Path) -> Vec<PathBuf> {
 
 /// Whether git would take the state root.
 fn git(root: &Path) -> Finding {
-    let Some(work_tree) = root.ancestors().skip(1).find(|path| path.join(".git").exists()) else {
-        return Finding::ok("gitignore", format!("{} lies in no git work tree", root.display()));
-    };
-    let inside = |dir: &Path| dir.starts_with(work_tree);
-    let ignored = root.ancestors().take_while(|path| *path != work_tree && inside(path)).any(|path| {
-        let parents = path.ancestors().skip(1).take_while(|dir| inside(dir));
-        parents.into_iter().any(|dir| {
-            let text = std::fs::read_to_string(dir.join(".gitignore")).unwrap_or_default();
-            path.strip_prefix(dir).is_ok_and(|rest| is_ignored(&text, rest))
-        })
-    }) || {
-        let text = std::fs::read_to_string(work_tree.join(".git/info/exclude")).unwrap_or_default();
-        root.strip_prefix(work_tree).is_ok_and(|rest| is_ignored(&text, rest))
-    };
-    if ignored {
-        return Finding::ok("gitignore", format!("{} is ignored by git", root.display()));
-    }
-    let rest = root.strip_prefix(work_tree).unwrap_or(root);
-    let next = format!("add the line `/{}/` to {}", rest.display(), work_tree.join(".gitignore").display());
-    Finding::fail(
-        "gitignore",
-        format!("{} holds keys and passwords, and git would take it", root.display()),
-        next,
-    )
-}
-
-/// Whether a line ignores this path, written out; patterns with wildcards are not looked at, so that doubt is a
-/// finding.
-fn is_ignored(gitignore: &str, path: &Path) -> bool {
-    let Some(path) = path.to_str() else { return false };
-    let name = path.rsplit('/').next().unwrap_or(path);
-    gitignore.lines().map(str::trim).any(|line| {
-        let bare = line.trim_end_matches('/');
-        match bare.strip_prefix('/') {
-            Some(anchored) => anchored == path,
-            // Without a slash inside, a name matches at every depth.
-            None => !bare.is_empty() && (bare == path || !bare.contains('/') && bare == name),
+    match standing(root) {
+        Standing::Outside => Finding::ok("gitignore", format!("{} lies in no git work tree", root.display())),
+        Standing::Ignored => Finding::ok("gitignore", format!("{} is ignored by git", root.display())),
+        Standing::Seen => {
+            let tree = root.ancestors().find(|path| path.join(".git").exists()).unwrap_or(root);
+            let rest = root.strip_prefix(tree).unwrap_or(root);
+            let next =
+                format!("add the line `/{}/` to {}", rest.display(), tree.join(".gitignore").display());
+            let seen = format!("{} holds keys and passwords, and git would take it", root.display());
+            Finding::fail("gitignore", seen, next)
         }
-    })
+        Standing::Tracked => Finding::fail(
+            "gitignore",
+            format!("{} holds keys and passwords, and files of it are in git's index", root.display()),
+            "`git rm -r --cached` it and renew all of it: who has the repository has them",
+        ),
+    }
 }
 
 fn some(paths: &[PathBuf]) -> String {

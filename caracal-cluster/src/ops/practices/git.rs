@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// How a folder stands to git.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Standing {
+pub(in crate::ops) enum Standing {
     /// In no work tree.
     Outside,
     /// In a work tree that ignores it.
@@ -15,7 +15,7 @@ pub(super) enum Standing {
     Tracked,
 }
 
-pub(super) fn standing(folder: &Path) -> Standing {
+pub(in crate::ops) fn standing(folder: &Path) -> Standing {
     // The true place: a link must not hide that it lies in a work tree.
     let folder = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let Some(tree) = folder.ancestors().find(|dir| dir.join(".git").exists()) else {
@@ -63,7 +63,10 @@ fn is_ignored(tree: &Path, inner: &Path) -> bool {
     (0..parts.len()).any(|depth| {
         let base: PathBuf = parts[..depth].iter().collect();
         let below: PathBuf = parts[depth..].iter().collect();
-        let rules = lines(&tree.join(base).join(".gitignore"));
+        let mut rules = lines(&tree.join(base).join(".gitignore"));
+        if depth == 0 {
+            rules.extend(lines(&tree.join(".git/info/exclude")));
+        }
         rules.iter().any(|rule| {
             let anchored = rule.trim_end_matches('/');
             let name = anchored.trim_start_matches('/');

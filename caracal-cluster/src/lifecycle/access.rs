@@ -128,13 +128,21 @@ impl<'a> Access<'a> {
         self.plan.user_of(role).ok_or(AccessError::NoUser { role })
     }
 
+    /// What an administrator needs to log in by a connection of its own.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub fn administrator(&self) -> Result<(TlsConfig, Login), AccessError> {
+        let user = self.user(Role::Admin)?;
+        Ok((self.user_tls(user)?, self.login(user)?))
+    }
+
     /// An administrator on the `EXTERNAL` listeners.
     ///
     /// # Errors
     /// [`AccessError`].
     pub fn admin(&self) -> Result<Admin, AccessError> {
-        let user = self.user(Role::Admin)?;
-        Ok(Admin::new(self.brokers("EXTERNAL"), self.user_tls(user)?, self.login(user)?))
+        self.as_user(self.user(Role::Admin)?)
     }
 
     /// Somebody else on the `EXTERNAL` listeners.

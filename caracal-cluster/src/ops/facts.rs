@@ -131,8 +131,7 @@ pub struct ApisReport {
 pub async fn api_versions(operated: &Operated) -> Result<ApisReport, OpsError> {
     let begun = Instant::now();
     let access = operated.access();
-    let user = access.user(Role::Admin)?;
-    let (tls, login) = (access.user_tls(user)?, access.login(user)?);
+    let (tls, login) = access.administrator()?;
     let asked = access.brokers("EXTERNAL").into_iter().map(|broker| {
         let (tls, login) = (&tls, &login);
         async move {

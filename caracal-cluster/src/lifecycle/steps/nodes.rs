@@ -15,10 +15,9 @@ use super::restart::{self, Restart};
 use super::session;
 use crate::credentials::NodeFiles;
 use crate::lifecycle::ClusterWorld;
-use crate::lifecycle::access::Access;
 use crate::lifecycle::engine::{Applied, Event, Observed};
 use crate::lifecycle::error::{StepError, chain};
-use crate::plan::{NodePlan, NodeRole, Role};
+use crate::plan::{NodePlan, NodeRole};
 use crate::runtime::process::Death;
 use crate::runtime::{NodeState, Runtime};
 use crate::wait::{Probe, WaitError, wait_for};
@@ -269,7 +268,7 @@ async fn broker(world: &ClusterWorld, node: &NodePlan, patience: Duration) -> Re
         return Ok("no external listener".to_owned());
     };
     let planned: Vec<i32> = access.brokers("EXTERNAL").iter().map(|broker| broker.id).collect();
-    let (tls, login) = administrator(&access)?;
+    let (tls, login) = access.administrator()?;
     await_node(&world.runtime, node, "an administrator's log-in and all brokers", patience, || async {
         match known_brokers(&endpoint, &tls, &login).await {
             Ok(known) if planned.iter().all(|id| known.contains(id)) => Probe::Ready("serves".to_owned()),
@@ -278,11 +277,6 @@ async fn broker(world: &ClusterWorld, node: &NodePlan, patience: Duration) -> Re
         }
     })
     .await
-}
-
-fn administrator(access: &Access<'_>) -> Result<(crate::wire::TlsConfig, crate::wire::Login), StepError> {
-    let user = access.user(Role::Admin)?;
-    Ok((access.user_tls(user)?, access.login(user)?))
 }
 
 async fn known_brokers(

@@ -8,7 +8,6 @@ use crate::admin::AclBinding;
 use crate::admin::acls::known_to;
 use crate::lifecycle::chain;
 use crate::ops::{Operated, OpsError};
-use crate::plan::Role;
 use crate::wait::{Probe, WaitError, wait_for};
 use crate::wire::{Connection, Deadline, Endpoint, Login, TlsConfig, WireError};
 
@@ -25,8 +24,7 @@ pub(in crate::ops) async fn await_everywhere(
     wanted: bool,
 ) -> Result<(), OpsError> {
     let access = operated.access();
-    let user = access.user(Role::Admin)?;
-    let (tls, login) = (access.user_tls(user)?, access.login(user)?);
+    let (tls, login) = access.administrator()?;
     let brokers = access.brokers("EXTERNAL");
     let what = "every broker to know of the changed access rules";
     let waited: Result<(), WaitError<OpsError>> =
@@ -44,15 +42,8 @@ pub(in crate::ops) async fn await_everywhere(
             late.map_or(Probe::Ready(()), Probe::NotYet)
         })
         .await;
-    waited.map_err(|error| match error {
-        WaitError::Failed(error) => error,
-        WaitError::TimedOut { what, elapsed, last } => OpsError::Awaited {
-            awaited: what,
-            waited_seconds: elapsed.as_secs(),
-            last,
-            explanation: "\n  the controller has made the change; look again with `acls list`".to_owned(),
-        },
-    })
+    let explanation = "\n  the controller has made the change; look again with `acls list`";
+    waited.map_err(|error| OpsError::waited(error, explanation))
 }
 
 async fn known(endpoint: &Endpoint, tls: &TlsConfig, login: &Login) -> Result<Vec<AclBinding>, WireError> {

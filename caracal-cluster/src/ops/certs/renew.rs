@@ -277,18 +277,11 @@ async fn await_presented(operated: &Operated, node: &NodePlan) -> Result<(), Ops
             }
         })
         .await;
-    waited.map_err(|error| match error {
-        WaitError::Failed(error) => error,
-        WaitError::TimedOut { what, elapsed, last } => OpsError::Awaited {
-            awaited: what,
-            waited_seconds: elapsed.as_secs(),
-            last,
-            explanation: format!(
-                "\n  the new certificate is issued and lies ready: `cluster restart {}` brings it into use",
-                node.name
-            ),
-        },
-    })
+    let explanation = format!(
+        "\n  the new certificate is issued and lies ready: `cluster restart {}` brings it into use",
+        node.name
+    );
+    waited.map_err(|error| OpsError::waited(error, &explanation))
 }
 
 /// What the node runs with is the new key store from now on; of its other files nothing is said.

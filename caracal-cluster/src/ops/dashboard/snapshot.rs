@@ -15,7 +15,7 @@ use crate::lifecycle::commands::{Selection, ps};
 use crate::names::ClusterName;
 use crate::ops::health::{self, Check, Partitions, State};
 use crate::ops::{Operated, OpsError, facts, lag, millis_since};
-use crate::plan::{NodeRole, Role};
+use crate::plan::NodeRole;
 use crate::probe::matrix::{CellOutcome, VerifyReport};
 use crate::wire::{Connection, Deadline};
 
@@ -305,8 +305,7 @@ async fn topics(operated: &Operated) -> Result<Topics, OpsError> {
 /// Bytes of each topic on the disks of all brokers that answer.
 async fn sizes(operated: &Operated, deadline: Deadline) -> Result<BTreeMap<String, i64>, OpsError> {
     let access = operated.access();
-    let user = access.user(Role::Admin)?;
-    let (tls, login) = (access.user_tls(user)?, access.login(user)?);
+    let (tls, login) = access.administrator()?;
     let asked = access.brokers("EXTERNAL").into_iter().map(|broker| {
         let (tls, login) = (&tls, &login);
         async move {

@@ -220,13 +220,6 @@ async fn await_all(
             }
         })
         .await;
-    waited.map_err(|error| match error {
-        WaitError::Failed(error) => error,
-        WaitError::TimedOut { what, elapsed, last } => OpsError::Awaited {
-            awaited: what,
-            waited_seconds: elapsed.as_secs(),
-            last,
-            explanation: format!("\n  what was changed stays; look again with `users verify {user}`"),
-        },
-    })
+    let explanation = format!("\n  what was changed stays; look again with `users verify {user}`");
+    waited.map_err(|error| OpsError::waited(error, &explanation))
 }

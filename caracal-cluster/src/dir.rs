@@ -24,6 +24,7 @@ use caracal_pki::store::{self, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ClusterName, NodeName, UserName};
+use crate::spec::Metadata;
 
 /// Names the environment variable for the state root.
 pub const STATE_DIR_VARIABLE: &str = "CARACAL_STATE_DIR";
@@ -91,6 +92,9 @@ pub struct ClusterRecord {
     pub cluster_id: String,
     /// Where its nodes run.
     pub runtime: String,
+    /// How it keeps its metadata.
+    #[serde(default, skip_serializing_if = "Metadata::is_zookeeper")]
+    pub metadata: Metadata,
     /// Kafka's version.
     pub kafka_version: String,
     /// The registry's flavour.
@@ -99,8 +103,26 @@ pub struct ClusterRecord {
     pub registry_version: String,
     /// Number of brokers that data may lie on.
     pub brokers: u16,
-    /// Number of ZooKeeper nodes.
+    /// Number of ZooKeeper nodes; 0 with KRaft.
     pub zookeepers: u16,
+    /// Number of KRaft's controllers; 0 with ZooKeeper.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub controllers: u16,
+    /// Whether the controllers are the first brokers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub combined: bool,
+}
+
+impl ClusterRecord {
+    /// How many nodes a cluster of this record has, with the registry that nearly every one has.
+    pub fn nodes(&self) -> usize {
+        let separate = if self.combined { 0 } else { self.controllers };
+        usize::from(self.brokers) + usize::from(self.zookeepers) + usize::from(separate) + 1
+    }
+}
+
+fn is_none(count: &u16) -> bool {
+    *count == 0
 }
 
 /// The folder that holds every cluster of this user or workspace.
@@ -213,6 +235,11 @@ impl ClusterDir {
     /// One node.
     pub fn node(&self, node: &NodeName) -> PathBuf {
         self.nodes().join(node.as_str())
+    }
+
+    /// What a node keeps: ZooKeeper's tree, Kafka's records.
+    pub fn node_data(&self, node: &NodeName) -> PathBuf {
+        self.node(node).join("data")
     }
 
     /// A node's log, as its logging writes it.

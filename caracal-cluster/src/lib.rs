@@ -44,6 +44,7 @@ pub mod cli;
 pub mod credentials;
 pub mod dir;
 pub mod distribution;
+pub mod kraft;
 pub mod lifecycle;
 pub mod names;
 pub mod ops;

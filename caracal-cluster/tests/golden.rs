@@ -54,6 +54,12 @@ fn a_small_topology_is_as_in_its_golden_files() {
 }
 
 #[test]
+fn kraft_topologies_are_as_in_their_golden_files() {
+    compare("kraft", &ClusterSpec::parse("metadata = \"kraft\"", "the test").unwrap());
+    compare("minimal", &ClusterSpec::parse("name = \"minimal\"\nprofile = \"minimal\"", "the test").unwrap());
+}
+
+#[test]
 fn a_topology_with_metrics_is_as_in_its_golden_files() {
     let spec = SMALL.replace("\"small\"", "\"metered\"") + "[metrics]\nenabled = true\n";
     compare("metered", &ClusterSpec::parse(&spec, "the test").unwrap());

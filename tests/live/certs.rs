@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use caracal_cluster::plan::{BOOTSTRAP_CERTIFICATE, NodeRole};
+use caracal_cluster::plan::{BOOTSTRAP_CERTIFICATE, CONTROLLER_LISTENER, NodeRole};
 use caracal_cluster::runtime::process;
 
 use crate::Test;
@@ -29,6 +29,7 @@ fn serials(cluster: &TestCluster) -> Result<BTreeMap<String, String>> {
         let (ca, id, named) = match node.role {
             NodeRole::Broker => ("data-ca", "client.consumer", &["INTERNAL", "EXTERNAL"][..]),
             NodeRole::Zookeeper => ("control-ca", BOOTSTRAP_CERTIFICATE, &["CLIENT"][..]),
+            NodeRole::Controller => ("control-ca", BOOTSTRAP_CERTIFICATE, &[CONTROLLER_LISTENER][..]),
             NodeRole::SchemaRegistry => continue,
         };
         for listener in node.listeners.iter().filter(|listener| named.contains(&listener.name.as_str())) {

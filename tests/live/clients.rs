@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::cluster;
 use crate::credentials::environment;
@@ -69,7 +69,8 @@ fn python_is_refused() -> Result<()> {
 
 fn curl_lists_subjects() -> Result<()> {
     let plan = cluster::shared()?.resolved()?.plan;
-    let address = format!("{}/subjects", plan.endpoints.registry_url);
+    let registry = plan.endpoints.registry_url.as_deref().context("no registry is planned")?;
+    let address = format!("{registry}/subjects");
     let seen = Program::needed("curl")?.args(["--silent", "--show-error", "--fail", &address]).run()?;
     let listed: BTreeSet<String> = serde_json::from_slice(&seen.succeeded()?.stdout)?;
     let planned: BTreeSet<String> = plan.subjects.iter().map(|subject| subject.subject.clone()).collect();

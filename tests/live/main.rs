@@ -24,6 +24,7 @@ mod dashboard;
 mod doctor;
 mod groups;
 mod jdk;
+mod kraft;
 mod memory;
 mod metrics;
 mod openssl;
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 28] = [
+    let groups: [&[Test]; 29] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         // Clusters of their own, each taken down before the next one.
         metrics::TESTS,
         converge::TESTS,
+        kraft::TESTS,
     ];
     let tests = groups.into_iter().flatten().chain(sidebyside::TESTS).chain(secrets::LAST);
     let chosen = |name: &str| {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use caracal_cluster::plan::{BOOTSTRAP_CERTIFICATE, ListenerPlan, NodePlan, NodeRole};
+use caracal_cluster::plan::{BOOTSTRAP_CERTIFICATE, Ca, ListenerPlan, NodePlan, NodeRole};
 
 use crate::Test;
 use crate::cluster::{self, TestCluster};
@@ -87,6 +87,20 @@ impl Dial<'_> {
         // The same with a version that is allowed: it was the version and nothing else.
         self.is_served(ca, certificate, "-tls1_2")
     }
+}
+
+/// Demands that one listener serves who holds a certificate of its plane, and nobody else: no certificate, or one
+/// of the other plane.
+pub(crate) fn is_mutual(cluster: &TestCluster, node: &NodePlan, listener: &ListenerPlan) -> Result<()> {
+    let (ca, right, wrong) = match listener.ca {
+        Some(Ca::Control) => ("control-ca", CONTROL, APPLICATION),
+        _ => ("data-ca", APPLICATION, CONTROL),
+    };
+    let dial = Dial { cluster, node: node.clone(), listener: listener.clone() };
+    dial.is_served(ca, right, "-tls1_3")?;
+    dial.is_refused(ca, None)?;
+    dial.is_refused(ca, Some(wrong))?;
+    dial.refuses_old_tls(ca, right)
 }
 
 fn listeners(role: NodeRole, named: &[&str]) -> Result<Vec<Dial<'static>>> {

@@ -59,6 +59,16 @@ pub(crate) fn up(name: &str) -> Vec<String> {
     words(&["cluster", "up", "--name", name])
 }
 
+/// `cluster up` of a cluster of another kind than the guide's.
+pub(crate) fn up_with(name: &str, flags: &[&str]) -> Vec<String> {
+    words(&[&["cluster", "up", "--name", name], flags].concat())
+}
+
+/// `cluster kill` of one node.
+pub(crate) fn kill(name: &str, node: &str) -> Vec<String> {
+    words(&["cluster", "kill", "--name", name, node])
+}
+
 /// `cluster up` with one JSON document instead of the tick list.
 pub(crate) fn up_as_json(name: &str) -> Vec<String> {
     words(&["cluster", "up", "--name", name, "--json"])

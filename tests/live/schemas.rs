@@ -20,7 +20,8 @@ const SECOND: &str = r#"{"type":"record","name":"Live","namespace":"caracal.live
 const BROKEN: &str = r#"{"type":"record","name":"Live","namespace":"caracal.live","fields":[{"name":"id","type":"string"},{"name":"n","type":"long"}]}"#;
 
 fn asked(cluster: &TestCluster, path: &str, more: &[&str]) -> Result<Value> {
-    let address = format!("{}{path}", cluster.resolved()?.plan.endpoints.registry_url);
+    let url = cluster.resolved()?.plan.endpoints.registry_url.context("no registry is planned")?;
+    let address = format!("{url}{path}");
     let curl = Program::needed("curl")?.args(["--silent", "--show-error"]).args(more).args([&address]);
     Ok(serde_json::from_slice(&curl.run()?.succeeded()?.stdout)?)
 }

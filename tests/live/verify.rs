@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use caracal_cluster::distribution::find_java;
-use caracal_cluster::plan::{ClusterPlan, NodePlan, NodeRole, Protection};
+use caracal_cluster::plan::{CONTROLLER_LISTENER, ClusterPlan, NodePlan, NodeRole, Protection};
 use caracal_cluster::runtime::process::{self, ProcessSpec, Target};
+use caracal_cluster::spec::Metadata;
 use caracal_cluster::wire::{Connection, Deadline, Endpoint};
 use caracal_kafka_contract::events::EventType;
 
@@ -62,7 +63,7 @@ fn is_whole(plan: &ClusterPlan, attempts: &BTreeMap<String, String>) -> Result<(
     let mut missing: Vec<String> = needed(plan).into_iter().filter(|what| !passed(what)).collect();
     let leads = |node: &&NodePlan| passed(&format!("control-plane/{}/QUORUM/no-certificate", node.name));
     let leaders = plan.nodes_of(NodeRole::Zookeeper).filter(leads).count();
-    if leaders != 1 {
+    if leaders != plan.nodes_of(NodeRole::Zookeeper).count().min(1) {
         missing.push(format!("the quorum port of one leader (found: {leaders})"));
     }
     // Only the leader has a quorum port, and not every machine has an address but loopback.
@@ -102,6 +103,10 @@ fn needed(plan: &ClusterPlan) -> Vec<String> {
                 // Of these only the leader's is open.
                 Protection::MutualTls if listener.name.as_str() == "QUORUM" => {}
                 Protection::MutualTls => {
+                    if listener.name.as_str() == CONTROLLER_LISTENER {
+                        let quorum = ["describes-quorum", "stranger-describes-quorum"];
+                        needed.extend(quorum.map(|slug| format!("control-plane/{at}/{slug}")));
+                    }
                     let wrong = HANDSHAKES.iter().chain(&["application-certificate"]);
                     needed.extend(wrong.map(|slug| format!("control-plane/{at}/{slug}")));
                 }
@@ -117,7 +122,9 @@ fn needed(plan: &ClusterPlan) -> Vec<String> {
     needed.extend(
         ["create", "round-trip", "delete"].map(|slug| format!("authorization/verify-x/{slug}/admin")),
     );
-    needed.extend(["stranger-reads", "acl"].map(|slug| format!("control-plane//config/users/{slug}")));
+    if plan.metadata == Metadata::Zookeeper {
+        needed.extend(["stranger-reads", "acl"].map(|slug| format!("control-plane//config/users/{slug}")));
+    }
     for subject in &plan.subjects {
         let at = &subject.subject;
         needed.extend(["schema", "compatible", "incompatible"].map(|slug| format!("registry/{at}/{slug}")));

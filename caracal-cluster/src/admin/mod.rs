@@ -11,6 +11,7 @@ pub mod groups;
 pub mod groups_describe;
 pub mod log_dirs;
 pub mod offsets;
+pub mod quorum;
 pub mod topics;
 mod topics_alter;
 mod topics_delete;
@@ -101,12 +102,20 @@ pub struct Admin {
     tls: TlsConfig,
     login: Login,
     controller: Option<Connection>,
+    anybody: bool,
 }
 
 impl Admin {
     /// An administrator who will dial these brokers; nothing is dialled yet.
     pub fn new(brokers: Vec<BrokerEndpoint>, tls: TlsConfig, login: Login) -> Self {
-        Self { brokers, tls, login, controller: None }
+        Self { brokers, tls, login, controller: None, anybody: false }
+    }
+
+    /// An administrator who asks one of these brokers, whether it is the controller or not: to see what that one
+    /// knows, and for KRaft, where every broker forwards.
+    #[must_use]
+    pub fn asking_anybody(self) -> Self {
+        Self { anybody: true, ..self }
     }
 
     /// Opens a connection of its own to one broker.
@@ -166,6 +175,9 @@ impl Admin {
     async fn find_controller(&self, deadline: Deadline) -> Result<Connection, AdminError> {
         loop {
             let (asked, mut connection) = self.any_broker(deadline).await?;
+            if self.anybody {
+                return Ok(connection);
+            }
             let named = records::metadata(&mut connection, Some(&[]), deadline).await?.controller;
             match named {
                 Some(id) if id == asked => return Ok(connection),

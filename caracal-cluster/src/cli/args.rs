@@ -9,7 +9,7 @@ use super::{complete, exit};
 use crate::dir::{DirError, StateRoot};
 use crate::lifecycle::commands::Selection;
 use crate::names::ClusterName;
-use crate::spec::{ClusterSpec, DEFAULT_CLUSTER};
+use crate::spec::{ClusterSpec, DEFAULT_CLUSTER, Metadata, Overrides, Profile};
 
 /// What both binaries understand.
 #[derive(Clone, Debug, Subcommand)]
@@ -61,7 +61,8 @@ pub enum ClusterCommand {
     ///
     /// Brings up 3 ZooKeeper nodes, 3 Kafka brokers and a schema registry with mutual TLS and SCRAM-SHA-512,
     /// users with least rights, topics and schemas; then proves it: every user logs in on every listener,
-    /// nobody gets in without a certificate, and one Avro event goes through everything.
+    /// nobody gets in without a certificate, and one Avro event goes through everything. With --metadata kraft
+    /// three controllers take the place of ZooKeeper; with --profile minimal it is one node.
     ///
     /// Changes: the cluster's directory (below `.caracal`, or CARACAL_STATE_DIR), processes of this machine,
     /// and, the first time, the cache of downloads. What is as described is left alone, so a second `up` is
@@ -70,12 +71,13 @@ pub enum ClusterCommand {
     /// Examples:
     ///     cargo xtask cluster up
     ///     cargo xtask cluster up --name demo              a second cluster, on free ports
+    ///     cargo xtask cluster up --name k --metadata kraft
     ///     cargo xtask cluster up --spec cluster.toml      a cluster of your own description
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Up(UpArgs),
     /// Stop the cluster and give its ports back; with -v delete everything
     ///
-    /// Stops the registry, the brokers and ZooKeeper, in this order, each within a deadline, and gives leased
+    /// Stops the registry, the brokers and ZooKeeper (or the controllers), in this order, each within a deadline, and gives leased
     /// ports back. Data, logs, certificates, passwords and client files stay, and `cluster up` or
     /// `cluster start` brings all of it back (on other ports, maybe, unless the cluster is named `caracal`).
     ///
@@ -175,7 +177,7 @@ impl Target {
     }
 
     pub(super) fn selection(&self, spec_file: Option<PathBuf>) -> Result<Selection, DirError> {
-        Ok(Selection { root: self.root()?, name: self.name.clone(), spec_file })
+        Ok(Selection { spec_file, ..Selection::named(self.root()?, self.name.clone()) })
     }
 }
 
@@ -204,6 +206,61 @@ pub enum ColorChoice {
     Never,
 }
 
+/// How a cluster keeps its metadata.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[non_exhaustive]
+pub enum MetadataChoice {
+    /// An ensemble of ZooKeeper nodes; Kafka 3 only.
+    Zookeeper,
+    /// Kafka's own quorum of controllers.
+    Kraft,
+}
+
+/// How much of a cluster.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[non_exhaustive]
+pub enum ProfileChoice {
+    /// 3 brokers, 3 nodes for their metadata, a schema registry.
+    Full,
+    /// One secured KRaft node with one copy of everything, and no registry.
+    Minimal,
+}
+
+/// What kind of cluster, said by flags.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct KindArgs {
+    /// How the cluster keeps its metadata [default: zookeeper; with --profile minimal: kraft]
+    #[arg(long, value_name = "MODE", value_enum)]
+    pub metadata: Option<MetadataChoice>,
+    /// How much of a cluster: the defaults of what the description does not say [default: full]
+    #[arg(long, value_name = "PROFILE", value_enum)]
+    pub profile: Option<ProfileChoice>,
+    /// Kafka's version [default: the newest for its mode]
+    #[arg(long, value_name = "VERSION")]
+    pub kafka_version: Option<String>,
+    /// Take a version with a known vulnerability, which is refused otherwise
+    #[arg(long)]
+    pub danger_vulnerable_version: bool,
+}
+
+impl KindArgs {
+    pub(super) fn overrides(&self) -> Overrides {
+        Overrides {
+            metadata: self.metadata.map(|choice| match choice {
+                MetadataChoice::Zookeeper => Metadata::Zookeeper,
+                MetadataChoice::Kraft => Metadata::Kraft,
+            }),
+            profile: self.profile.map(|choice| match choice {
+                ProfileChoice::Full => Profile::Full,
+                ProfileChoice::Minimal => Profile::Minimal,
+            }),
+            kafka_version: self.kafka_version.clone(),
+            danger_vulnerable_version: self.danger_vulnerable_version,
+        }
+    }
+}
+
 /// Where nodes run.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 #[non_exhaustive]
@@ -225,6 +282,9 @@ pub struct UpArgs {
     /// A description of the cluster; unset keys have the default's values
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
+    /// What it says instead of the description.
+    #[command(flatten)]
+    pub kind: KindArgs,
     /// Where the nodes run
     #[arg(long, value_enum, default_value_t)]
     pub runtime: RuntimeChoice,
@@ -309,6 +369,9 @@ pub struct PlanArgs {
     /// A description to compare with what is
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
+    /// What it says instead of the description.
+    #[command(flatten)]
+    pub kind: KindArgs,
     /// Exit with 11 when anything differs
     #[arg(long)]
     pub exit_code: bool,
@@ -330,6 +393,9 @@ pub struct CredentialsArgs {
     /// A description of the cluster; unset keys have the default's values
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
+    /// What it says instead of the description.
+    #[command(flatten)]
+    pub kind: KindArgs,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,

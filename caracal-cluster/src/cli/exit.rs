@@ -140,6 +140,7 @@ fn of_step(error: &StepError) -> u8 {
         | StepError::User(_)
         | StepError::Admin(_)
         | StepError::Registry(_)
+        | StepError::Format { .. }
         | StepError::Items { .. }
         | StepError::Proof { .. } => UNHEALTHY,
     }

@@ -32,8 +32,9 @@ mod ticks;
 pub mod verify;
 
 pub use self::args::{
-    ClusterCommand, ColorChoice, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting,
-    RuntimeChoice, StartArgs, StopArgs, Target, UpArgs, VerifyArgs,
+    ClusterCommand, ColorChoice, Command, CredentialsArgs, DownArgs, KindArgs, ListArgs, LookArgs,
+    MetadataChoice, PlanArgs, ProfileChoice, Reporting, RuntimeChoice, StartArgs, StopArgs, Target, UpArgs,
+    VerifyArgs,
 };
 pub use self::run::run;
 

@@ -81,7 +81,8 @@ fn about(command: &Command) -> (&'static str, Target, Reporting) {
 }
 
 async fn up(args: UpArgs, output: Output) -> Result<u8, Failure> {
-    let selection = args.target.selection(args.spec)?;
+    let mut selection = args.target.selection(args.spec)?;
+    selection.overrides = args.kind.overrides();
     // Docker is not built in, so `auto` has one answer; it still says which, and why.
     let why = match args.runtime {
         RuntimeChoice::Auto => "native: no Docker runtime in this version",
@@ -99,7 +100,8 @@ async fn start(args: StartArgs, output: Output) -> Result<u8, Failure> {
 }
 
 async fn credentials(args: CredentialsArgs, output: Output) -> Result<u8, Failure> {
-    let selection = args.target.selection(args.spec)?;
+    let mut selection = args.target.selection(args.spec)?;
+    selection.overrides = args.kind.overrides();
     let report = commands::credentials(&selection, &Live::reporter(output), signal::cancelled()).await?;
     finish(output, "credentials", &report, || summary::credentials(&report, &args.target, output.paint))
 }
@@ -163,7 +165,9 @@ fn list(args: ListArgs, output: Output) -> Result<u8, Failure> {
 }
 
 async fn plan(args: PlanArgs, output: Output) -> Result<u8, Failure> {
-    let report = commands::plan(&args.target.selection(args.spec)?).await?;
+    let mut selection = args.target.selection(args.spec)?;
+    selection.overrides = args.kind.overrides();
+    let report = commands::plan(&selection).await?;
     finish(output, "plan", &report, || summary::plan(&report, args.files, output))?;
     Ok(if args.exit_code && report.differs { exit::DRIFT } else { exit::OK })
 }

@@ -43,7 +43,9 @@ pub(super) fn up(report: &UpReport, target: &Target, paint: Paint) -> String {
     let folder = |user: &str| format!("{}/{user}", clients.display());
     let mut text = format!("\n{}\n", paint.paint(Tone::Bold, &done));
     field(&mut text, "brokers", &report.endpoints.bootstrap.join(","));
-    field(&mut text, "registry", &report.endpoints.registry_url);
+    if let Some(url) = &report.endpoints.registry_url {
+        field(&mut text, "registry", url);
+    }
     field(&mut text, "clients", &clients.display().to_string());
     let _ = writeln!(text, "            one folder each: {}", users(report));
     next(

@@ -29,7 +29,7 @@ fn up_report() -> UpReport {
         existed: false,
         endpoints: Endpoints {
             bootstrap: vec!["localhost:20001".to_owned(), "localhost:20002".to_owned()],
-            registry_url: "http://localhost:20003/apis/ccompat/v7".to_owned(),
+            registry_url: Some("http://localhost:20003/apis/ccompat/v7".to_owned()),
         },
         clients: vec![ClientFolder {
             user: "consumer".parse().unwrap(),

@@ -161,7 +161,7 @@ impl<'a> ClientFiles<'a> {
             },
         };
         let mut profile = ConnectionProfile::new(plan.cluster.as_str(), self.user.name.as_str(), kafka);
-        profile.registry = Some(RegistryEndpoint::new(plan.endpoints.registry_url.clone()));
+        profile.registry = plan.endpoints.registry_url.clone().map(RegistryEndpoint::new);
         profile
     }
 
@@ -181,7 +181,7 @@ impl<'a> ClientFiles<'a> {
             [issued.chain_pem(), issued.key_pem().expose_pem(), password.expose_secret(), &ca, &folder]
                 .into_iter()
                 .chain(endpoints.bootstrap.iter().map(String::as_str))
-                .chain([endpoints.registry_url.as_str()])
+                .chain(endpoints.registry_url.as_deref())
         {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
@@ -278,7 +278,10 @@ impl<'a> ClientFiles<'a> {
             "CARACAL_KAFKA_SASL_MECHANISM=SCRAM-SHA-512".to_owned(),
             format!("CARACAL_KAFKA_SASL_USERNAME={}", self.user.name),
             format!("CARACAL_KAFKA_SASL_PASSWORD_FILE=\"{}\"", self.path("password")),
-            format!("CARACAL_KAFKA_REGISTRY_URL=\"{}\"", endpoints.registry_url),
+            format!(
+                "CARACAL_KAFKA_REGISTRY_URL=\"{}\"",
+                endpoints.registry_url.as_deref().unwrap_or_default()
+            ),
             String::new(),
         ];
         lines.join("\n").into_bytes()

@@ -31,6 +31,23 @@ static KAFKA_3_9_2: Artifact = Artifact {
     content: Content::AsDownloaded,
 };
 
+static KAFKA_4_3_1: Artifact = Artifact {
+    name: "kafka",
+    version: "4.3.1",
+    pom: include_str!("../../locks/kafka-4.3.1.pom.xml"),
+    download: LockText::new(include_str!("../../locks/kafka-4.3.1.lock")),
+    content: Content::AsDownloaded,
+};
+
+/// Below the security floor: for whoever has such a cluster and wants to try its upgrade.
+static KAFKA_3_9_1: Artifact = Artifact {
+    name: "kafka",
+    version: "3.9.1",
+    pom: include_str!("../../locks/kafka-3.9.1.pom.xml"),
+    download: LockText::new(include_str!("../../locks/kafka-3.9.1.lock")),
+    content: Content::AsDownloaded,
+};
+
 static APICURIO_3_3_3: Artifact = Artifact {
     name: "apicurio",
     version: "3.3.3",
@@ -48,7 +65,7 @@ static JMX_PROMETHEUS_1_0_1: Artifact = Artifact {
 };
 
 /// Every version of Kafka there is a lock for, the default first.
-static KAFKAS: [&Artifact; 1] = [&KAFKA_3_9_2];
+static KAFKAS: [&Artifact; 3] = [&KAFKA_3_9_2, &KAFKA_4_3_1, &KAFKA_3_9_1];
 
 impl Artifact {
     /// Kafka (and the ZooKeeper that belongs to it) of exactly this version, if there is a lock for it.
@@ -61,9 +78,14 @@ impl Artifact {
         KAFKAS.into_iter().map(|kafka| kafka.version)
     }
 
-    /// The default version of Kafka.
+    /// The default version of Kafka, the last line with ZooKeeper.
     pub fn default_kafka() -> &'static Self {
         &KAFKA_3_9_2
+    }
+
+    /// The newest version of Kafka, the default without ZooKeeper.
+    pub fn newest_kafka() -> &'static Self {
+        &KAFKA_4_3_1
     }
 
     /// The Apicurio schema registry.
@@ -180,7 +202,8 @@ mod tests {
         assert_eq!(Artifact::kafka("3.9.2").unwrap().version(), "3.9.2");
         assert!(Artifact::kafka("3.9").is_none());
         assert_eq!(Artifact::kafka_versions().next(), Some("3.9.2"));
-        for artifact in [Artifact::default_kafka(), Artifact::registry(), Artifact::metrics_agent()] {
+        assert!(Artifact::newest_kafka().lock().file("kafka_2.13-4.3.1.jar").is_some());
+        for artifact in KAFKAS.into_iter().chain([Artifact::registry(), Artifact::metrics_agent()]) {
             assert!(artifact.pom().contains(&format!("<version>{}</version>", artifact.version())));
         }
     }

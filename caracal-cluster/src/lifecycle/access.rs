@@ -109,6 +109,14 @@ impl<'a> Access<'a> {
         self.tls(BOOTSTRAP_CERTIFICATE)
     }
 
+    /// TLS towards KRaft's controllers, as whoever looks at their quorum for us.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub fn controllers_tls(&self) -> Result<TlsConfig, AccessError> {
+        self.tls(BOOTSTRAP_CERTIFICATE)
+    }
+
     /// A user's log-in.
     ///
     /// # Errors
@@ -145,6 +153,19 @@ impl<'a> Access<'a> {
         self.as_user(self.user(Role::Admin)?)
     }
 
+    /// An administrator of each broker by itself, on its `EXTERNAL` listener, with the broker's number.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub fn admins(&self) -> Result<Vec<(i32, Admin)>, AccessError> {
+        let user = self.user(Role::Admin)?;
+        let (tls, login) = (self.user_tls(user)?, self.login(user)?);
+        let one = |broker: BrokerEndpoint| {
+            (broker.id, Admin::new(vec![broker], tls.clone(), login.clone()).asking_anybody())
+        };
+        Ok(self.brokers("EXTERNAL").into_iter().map(one).collect())
+    }
+
     /// Somebody else on the `EXTERNAL` listeners.
     ///
     /// # Errors
@@ -160,6 +181,17 @@ impl<'a> Access<'a> {
             .filter_map(|node| {
                 let endpoint = Endpoint::of(node, node.listener(listener)?);
                 Some(BrokerEndpoint { id: i32::try_from(node.id).unwrap_or(i32::MAX), endpoint })
+            })
+            .collect()
+    }
+
+    /// Every KRaft controller's listener, with its id; none with ZooKeeper.
+    pub fn controllers(&self) -> Vec<BrokerEndpoint> {
+        self.plan
+            .controllers()
+            .map(|(node, listener)| BrokerEndpoint {
+                id: i32::try_from(node.id).unwrap_or(i32::MAX),
+                endpoint: Endpoint::of(node, listener),
             })
             .collect()
     }

@@ -12,7 +12,7 @@ use crate::plan::check::Severity;
 use crate::plan::{self, ADDITIONS_FORMAT, Additions, ClusterPlan, NodePlan, PlanError, PlanInputs, PortKey};
 use crate::ports::{self, LeaseError, LeaseOwner};
 use crate::runtime::{NativeRuntime, Runtime};
-use crate::spec::{ClusterSpec, DEFAULT_CLUSTER, PortMode, SpecError};
+use crate::spec::{ClusterSpec, DEFAULT_CLUSTER, Metadata, Overrides, PortMode, Roles, SpecError};
 
 /// What keeps a cluster from being resolved.
 #[derive(Debug, thiserror::Error)]
@@ -127,15 +127,15 @@ impl Cluster {
     pub fn for_change(
         root: &StateRoot,
         name: Option<&ClusterName>,
-        spec_file: Option<&Path>,
+        described: &Described<'_>,
         command: &str,
     ) -> Result<(Self, DirLock), ClusterError> {
-        let named = spec_file.map(|_| read_spec(root, name, spec_file)).transpose()?;
+        let named = described.file.map(|_| read_spec(root, name, described)).transpose()?;
         let wanted = named.map_or_else(|| wanted_name(name), |spec| spec.name);
         let dir = root.cluster(&wanted);
         let lock = dir.lock(command)?;
         let existed = dir.record().exists();
-        match Self::prepare(root, &wanted, spec_file) {
+        match Self::prepare(root, &wanted, described) {
             Ok(cluster) => Ok((cluster, lock)),
             Err(error) => {
                 if !existed {
@@ -154,9 +154,9 @@ impl Cluster {
     pub fn for_looking(
         root: &StateRoot,
         name: Option<&ClusterName>,
-        spec_file: Option<&Path>,
+        described: &Described<'_>,
     ) -> Result<Self, ClusterError> {
-        let spec = read_spec(root, name, spec_file)?;
+        let spec = read_spec(root, name, described)?;
         let dir = root.cluster(&spec.name);
         let (record, existed) = record_of(&spec, &dir)?;
         Self::resolve(spec, dir, record, existed, Ports::Look)
@@ -168,7 +168,7 @@ impl Cluster {
     /// [`ClusterError::Unknown`] names the clusters that are there.
     pub fn existing(root: &StateRoot, name: Option<&ClusterName>) -> Result<Self, ClusterError> {
         let wanted = Self::expect_made(root, name)?;
-        Self::for_looking(root, Some(&wanted), None)
+        Self::for_looking(root, Some(&wanted), &Described::default())
     }
 
     /// A cluster as its last plan tells it, for looking only: its description is no longer taken, its nodes
@@ -213,8 +213,12 @@ impl Cluster {
     }
 
     /// Resolves a cluster under its lock, leases its ports, checks the plan, and only then keeps the description.
-    fn prepare(root: &StateRoot, name: &ClusterName, spec_file: Option<&Path>) -> Result<Self, ClusterError> {
-        let spec = read_spec(root, Some(name), spec_file)?;
+    fn prepare(
+        root: &StateRoot,
+        name: &ClusterName,
+        described: &Described<'_>,
+    ) -> Result<Self, ClusterError> {
+        let spec = read_spec(root, Some(name), described)?;
         let dir = root.cluster(name);
         let (record, existed) = record_of(&spec, &dir)?;
         dir.create()?;
@@ -354,16 +358,26 @@ fn listed(problems: &[String]) -> String {
     problems.iter().map(|problem| format!("\n  - {problem}")).collect()
 }
 
+/// What a cluster is described by, where it is not what it was made from alone.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "callers build it")]
+pub struct Described<'a> {
+    /// A file.
+    pub file: Option<&'a Path>,
+    /// What flags say instead.
+    pub overrides: Overrides,
+}
+
 fn read_spec(
     root: &StateRoot,
     name: Option<&ClusterName>,
-    spec_file: Option<&Path>,
+    described: &Described<'_>,
 ) -> Result<ClusterSpec, ClusterError> {
-    if let Some(path) = spec_file {
+    if let Some(path) = described.file {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|source| ClusterError::SpecFile { path: shown.clone(), source })?;
-        let spec = ClusterSpec::parse(&text, &shown)?;
+        let spec = ClusterSpec::parse_with(&text, &shown, &described.overrides)?;
         return match name {
             Some(wanted) if *wanted != spec.name => Err(ClusterError::OtherName {
                 path: shown,
@@ -377,14 +391,20 @@ fn read_spec(
     let dir = root.cluster(&wanted);
     // The record first: a newer version's description may hold keys that this one would call unknown,
     // while the record says which version is needed.
-    dir.read_record()?;
-    match dir.read_text(&dir.spec())? {
-        Some(text) => Ok(ClusterSpec::parse(&text, &dir.spec().display().to_string())?),
-        None => Ok(ClusterSpec { name: wanted, ..ClusterSpec::default() }),
+    let record = dir.read_record()?;
+    let stored = dir.read_text(&dir.spec())?;
+    if let (Some(record), Some(text)) = (&record, &stored) {
+        refuse_other_kind(&wanted, record, text, &described.overrides)?;
     }
+    let (text, origin) = match stored {
+        Some(text) => (text, dir.spec().display().to_string()),
+        None => (format!("name = \"{wanted}\"\n"), "the command line".to_owned()),
+    };
+    Ok(ClusterSpec::parse_with(&text, &origin, &described.overrides)?)
 }
 
 fn new_record(spec: &ClusterSpec) -> ClusterRecord {
+    let kraft = spec.metadata == Metadata::Kraft;
     ClusterRecord {
         format: STATE_FORMAT,
         cluster_id: Uuid::new_v4().simple().to_string(),
@@ -393,15 +413,51 @@ fn new_record(spec: &ClusterSpec) -> ClusterRecord {
         registry: spec.registry.flavor.label().to_owned(),
         registry_version: Artifact::registry().version().to_owned(),
         brokers: spec.kafka.brokers,
-        zookeepers: spec.kafka.zookeepers,
+        metadata: spec.metadata,
+        zookeepers: if kraft { 0 } else { spec.kafka.zookeepers },
+        controllers: if kraft { spec.kafka.controllers } else { 0 },
+        combined: kraft && spec.kafka.roles == Roles::Combined,
     }
 }
+
+/// Another mode or profile than the cluster was made with, said by a flag: refused as such, before what follows
+/// from it is found in a description that spells everything out.
+fn refuse_other_kind(
+    cluster: &ClusterName,
+    known: &ClusterRecord,
+    stored: &str,
+    overrides: &Overrides,
+) -> Result<(), ClusterError> {
+    let refuse = |what, was: &str, wanted: &str, why| {
+        let (was, wanted) = (was.to_owned(), wanted.to_owned());
+        Err(ClusterError::KeptData { cluster: cluster.to_string(), what, was, wanted, why })
+    };
+    if let Some(wanted) = overrides.metadata.filter(|wanted| *wanted != known.metadata) {
+        return refuse("metadata mode", known.metadata.label(), wanted.label(), OTHER_MODE);
+    }
+    let profile = ClusterSpec::parse_unchecked(stored).map(|spec| spec.profile);
+    match (profile, overrides.profile) {
+        (Some(was), Some(wanted)) if was != wanted => {
+            let why = "a profile only gives a new cluster its defaults; use another cluster, `cluster down -v`, or \
+                       describe the change in a file (`--spec`)";
+            refuse("profile", was.label(), wanted.label(), why)
+        }
+        _ => Ok(()),
+    }
+}
+
+const OTHER_MODE: &str = "moving a cluster's metadata is a migration, not a start; use another cluster (`--name \
+                          other`), or `cluster down -v` to delete the data";
 
 /// What kept data does not survive is refused before anything is touched.
 fn refuse_kept_data(spec: &ClusterSpec, known: &ClusterRecord) -> Result<(), ClusterError> {
     let refuse = |what, was: String, wanted: String, why| {
         Err(ClusterError::KeptData { cluster: spec.name.to_string(), what, was, wanted, why })
     };
+    if known.metadata != spec.metadata {
+        let (was, wanted) = (known.metadata.label(), spec.metadata.label());
+        return refuse("metadata mode", was.to_owned(), wanted.to_owned(), OTHER_MODE);
+    }
     if known.registry != spec.registry.flavor.label() {
         let why = "schema ids differ between registries, and every stored record carries one; \
                    use another cluster, or `cluster down -v` to delete the data";
@@ -415,6 +471,9 @@ fn refuse_kept_data(spec: &ClusterSpec, known: &ClusterRecord) -> Result<(), Clu
         let why = "partitions on the last broker would be lost; keep the number, or `cluster down -v`";
         return refuse("brokers:", known.brokers.to_string(), spec.kafka.brokers.to_string(), why);
     }
+    if known.metadata == Metadata::Kraft {
+        return refuse_other_controllers(spec, known);
+    }
     if spec.kafka.zookeepers != known.zookeepers {
         let why = "an ensemble is not resized by a restart; keep the number, or `cluster down -v`";
         return refuse(
@@ -425,6 +484,21 @@ fn refuse_kept_data(spec: &ClusterSpec, known: &ClusterRecord) -> Result<(), Clu
         );
     }
     Ok(())
+}
+
+/// The voters of a quorum are written into every node's configuration.
+fn refuse_other_controllers(spec: &ClusterSpec, known: &ClusterRecord) -> Result<(), ClusterError> {
+    let shown = |count: u16, combined: bool| {
+        let kind = if combined { "the first brokers" } else { "nodes of their own" };
+        format!("{count}, {kind}")
+    };
+    let combined = spec.kafka.roles == Roles::Combined;
+    let (was, wanted) = (shown(known.controllers, known.combined), shown(spec.kafka.controllers, combined));
+    if was == wanted {
+        return Ok(());
+    }
+    let why = "a quorum is not changed by a restart; keep it, or `cluster down -v`";
+    Err(ClusterError::KeptData { cluster: spec.name.to_string(), what: "controllers:", was, wanted, why })
 }
 
 fn inputs(

@@ -17,7 +17,7 @@ use serde::Serialize;
 pub use self::diff::unified_diff;
 pub use self::look::{Address, ClusterSummary, ListReport, NodeStatus, PsReport, list, ps};
 pub use self::preview::{Change, FileChange, PlanReport, PlannedStep, Standing, plan};
-use super::cluster::{self, Cluster, ClusterError};
+use super::cluster::{self, Cluster, ClusterError, Described};
 use super::down::{Remains, StopReport};
 use super::engine::{self, EngineError, Reporter, Step, StepReport};
 use super::error::StepError;
@@ -27,6 +27,7 @@ use crate::names::{ClusterName, UserName};
 use crate::ops::dashboard::snapshot::LastVerify;
 use crate::plan::Endpoints;
 use crate::probe::matrix::{self, Cell, VerifyError, VerifyOptions, VerifyReport};
+use crate::spec::Overrides;
 
 /// Which cluster a command is about.
 #[derive(Clone, Debug)]
@@ -38,12 +39,19 @@ pub struct Selection {
     pub name: Option<ClusterName>,
     /// A file that describes it; none means the description it was made from, or the default.
     pub spec_file: Option<PathBuf>,
+    /// What flags say instead of the description.
+    pub overrides: Overrides,
 }
 
 impl Selection {
     /// A cluster by its name, as it was described before.
     pub fn named(root: StateRoot, name: Option<ClusterName>) -> Self {
-        Self { root, name, spec_file: None }
+        Self { root, name, spec_file: None, overrides: Overrides::default() }
+    }
+
+    /// What describes the cluster.
+    pub(crate) fn described(&self) -> Described<'_> {
+        Described { file: self.spec_file.as_deref(), overrides: self.overrides.clone() }
     }
 
     /// The name that was given, or the default.
@@ -265,8 +273,7 @@ pub fn remains(selection: &Selection) -> Result<Remains, CommandError> {
 }
 
 fn take(selection: &Selection, command: &str) -> Result<(Cluster, DirLock), CommandError> {
-    let (name, file) = (selection.name.as_ref(), selection.spec_file.as_deref());
-    Ok(Cluster::for_change(&selection.root, name, file, command)?)
+    Ok(Cluster::for_change(&selection.root, selection.name.as_ref(), &selection.described(), command)?)
 }
 
 async fn bring_up(
@@ -278,7 +285,8 @@ async fn bring_up(
 ) -> Result<UpReport, CommandError> {
     let mut carried_out = cluster.clone();
     let mut world = ClusterWorld::new(cluster, reporter.clone());
-    let steps = engine::run(&mut world, &Step::ALL, reporter, cancelled).await?;
+    let steps = Step::of(&carried_out.plan);
+    let steps = engine::run(&mut world, &steps, reporter, cancelled).await?;
     carried_out.remember_carried_out()?;
     Ok(report(&carried_out, steps, begun))
 }

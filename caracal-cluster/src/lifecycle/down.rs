@@ -118,7 +118,13 @@ impl Remains {
     /// Stops every node; one that cannot be stopped does not keep the others running.
     pub async fn stop(&self, told: &(dyn Fn(&StopReport) + Sync)) -> Vec<StopReport> {
         let mut reports = Vec::new();
-        let order = [Some(NodeRole::SchemaRegistry), None, Some(NodeRole::Broker), Some(NodeRole::Zookeeper)];
+        let order = [
+            Some(NodeRole::SchemaRegistry),
+            None,
+            Some(NodeRole::Broker),
+            Some(NodeRole::Controller),
+            Some(NodeRole::Zookeeper),
+        ];
         for role in order {
             let nodes = self.nodes.iter().filter(|(_, node)| node.role == role);
             reports.extend(join_all(nodes.map(|(name, node)| self.stop_node(name, *node, told))).await);
@@ -213,6 +219,7 @@ fn role_by_name(cluster: &ClusterName, node: &str) -> Option<NodeRole> {
     let rest = node.strip_prefix(cluster.as_str())?.strip_prefix('-')?;
     match rest.split_once('-') {
         Some(("zookeeper", _)) => Some(NodeRole::Zookeeper),
+        Some(("controller", _)) => Some(NodeRole::Controller),
         Some(("kafka", _)) => Some(NodeRole::Broker),
         Some(("schema", "registry")) => Some(NodeRole::SchemaRegistry),
         _ => None,

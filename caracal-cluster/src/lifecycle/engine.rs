@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::plan::{ClusterPlan, NodeRole};
+use crate::spec::Metadata;
+
 /// The steps of `up`, in their order.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -22,12 +25,18 @@ pub enum Step {
     Distribution,
     /// Every node's files.
     Configuration,
+    /// Data directories of a KRaft cluster say whose they are, and hold the first users.
+    Format,
     /// ZooKeeper runs and has a leader.
     Ensemble,
+    /// KRaft's controllers run and have a leader.
+    Controllers,
     /// SCRAM credentials are in ZooKeeper.
     Users,
     /// Every broker runs and lets the administrator in.
     Brokers,
+    /// SCRAM users that a KRaft cluster was not formatted with.
+    LaterUsers,
     /// The registry's process.
     RegistryLaunch,
     /// Access rules.
@@ -47,8 +56,8 @@ pub enum Step {
 }
 
 impl Step {
-    /// Every step, in order.
-    pub const ALL: [Self; 15] = [
+    /// Every step of a cluster with ZooKeeper, in order.
+    pub const ZOOKEEPER: [Self; 15] = [
         Self::Preflight,
         Self::Credentials,
         Self::Distribution,
@@ -66,6 +75,44 @@ impl Step {
         Self::RoundTrip,
     ];
 
+    /// Every step of a cluster with KRaft, in order.
+    pub const KRAFT: [Self; 16] = [
+        Self::Preflight,
+        Self::Credentials,
+        Self::Distribution,
+        Self::Configuration,
+        Self::Format,
+        Self::Controllers,
+        Self::Brokers,
+        Self::LaterUsers,
+        Self::RegistryLaunch,
+        Self::Acls,
+        Self::Topics,
+        Self::Clients,
+        Self::Logins,
+        Self::RegistryReady,
+        Self::Schemas,
+        Self::RoundTrip,
+    ];
+
+    /// The steps of a plan, in order: those of its mode, without those for nodes that it has not.
+    pub fn of(plan: &ClusterPlan) -> Vec<Self> {
+        let steps = match plan.metadata {
+            Metadata::Zookeeper => &Self::ZOOKEEPER[..],
+            Metadata::Kraft => &Self::KRAFT[..],
+        };
+        let has = |role| plan.nodes_of(role).next().is_some();
+        let needed = |step: &Self| match step {
+            Self::Controllers => has(NodeRole::Controller),
+            // An event is encoded by the registry's id of its schema.
+            Self::RegistryLaunch | Self::RegistryReady | Self::Schemas | Self::RoundTrip => {
+                has(NodeRole::SchemaRegistry)
+            }
+            _ => true,
+        };
+        steps.iter().copied().filter(needed).collect()
+    }
+
     /// The step as a person reads it.
     pub fn title(self) -> &'static str {
         match self {
@@ -73,9 +120,12 @@ impl Step {
             Self::Credentials => "credentials",
             Self::Distribution => "Java, Kafka and registry at hand",
             Self::Configuration => "configuration",
+            Self::Format => "data directories formatted",
             Self::Ensemble => "ZooKeeper ensemble",
+            Self::Controllers => "KRaft controllers",
             Self::Users => "SCRAM users",
             Self::Brokers => "brokers",
+            Self::LaterUsers => "SCRAM users of the description",
             Self::Acls => "access rules",
             Self::Topics => "topics",
             Self::RegistryLaunch => "schema registry launched",
@@ -94,11 +144,18 @@ impl Step {
             Self::Credentials => "every file below carries a certificate or a password",
             Self::Distribution => "nodes need a Java and jars with the locked digests",
             Self::Configuration => "a node reads its files when it starts",
+            Self::Format => {
+                "a node must find in its data who it is, and the users with which brokers log in to each other"
+            }
             Self::Ensemble => "users and brokers live in it",
+            Self::Controllers => "brokers register with them",
             Self::Users => {
                 "brokers log in to each other, so the users must be there before the first one starts"
             }
             Self::Brokers => "rules and topics are made through them",
+            Self::LaterUsers => {
+                "users that the description has gained since the first start are made through the brokers"
+            }
             Self::RegistryLaunch => {
                 "it boots for seconds before it asks for its topics, while the next steps make them"
             }

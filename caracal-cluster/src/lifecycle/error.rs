@@ -72,6 +72,14 @@ pub enum StepError {
         /// Likely cause and the end of its log.
         explanation: String,
     },
+    /// Something of a data directory's first content that cannot be made.
+    #[error("{what} cannot be made: {why}")]
+    Format {
+        /// What.
+        what: String,
+        /// Why not.
+        why: String,
+    },
     /// Access to our own cluster.
     #[error(transparent)]
     Access(#[from] AccessError),

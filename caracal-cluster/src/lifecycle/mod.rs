@@ -11,6 +11,6 @@ pub(crate) mod steps;
 mod world;
 
 pub use self::access::Access;
-pub use self::cluster::{Cluster, ClusterError};
+pub use self::cluster::{Cluster, ClusterError, Described};
 pub use self::error::{StepError, chain};
 pub use self::world::ClusterWorld;

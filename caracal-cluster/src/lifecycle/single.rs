@@ -2,8 +2,9 @@
 
 use super::cluster::Cluster;
 use super::error::StepError;
-use super::steps::{distribution, nodes, registry, session};
+use super::steps::{distribution, nodes, quorum, registry};
 use super::world::ClusterWorld;
+use crate::admin::quorum::Controller;
 use crate::credentials::NodeFiles;
 use crate::plan::{NodePlan, NodeRole};
 use crate::runtime::process::Stopped;
@@ -37,13 +38,13 @@ impl ClusterWorld {
         Ok(self.runtime.stop(node).await?)
     }
 
-    /// Starts a node with the files of the plan, a broker as soon as ZooKeeper has forgotten its former run; does
-    /// not wait for it.
+    /// Starts a node with the files of the plan, a broker as soon as ZooKeeper has forgotten its former run, a
+    /// controller without its log as soon as another leads; does not wait for it.
     ///
     /// # Errors
     /// When a file cannot be written, ZooKeeper cannot be asked or its process cannot be made.
     pub(crate) async fn start_node(&self, node: &NodePlan) -> Result<(), StepError> {
-        session::former_run_is_forgotten(self, node).await?;
+        nodes::may_start(self, node).await?;
         let credentials = self.credentials();
         NodeFiles::new(&credentials, node).write()?;
         nodes::remember(self, node)?;
@@ -61,6 +62,14 @@ impl ClusterWorld {
             registry::apply_ready(self).await?;
         }
         Ok(())
+    }
+
+    /// KRaft's controllers, each with its part in the quorum; none with ZooKeeper.
+    ///
+    /// # Errors
+    /// When our own certificate cannot be read.
+    pub(crate) async fn controllers(&self) -> Result<Vec<Controller>, StepError> {
+        quorum::look(self).await
     }
 
     /// The end of a node's log with the likely cause.

@@ -6,7 +6,9 @@ use super::access::Access;
 use super::cluster::Cluster;
 use super::engine::{Applied, Observed, Reporter, Step, World};
 use super::error::StepError;
-use super::steps::{broker_state, distribution, files, nodes, preflight, proof, registry, users};
+use super::steps::{
+    broker_state, distribution, files, format, later_users, nodes, preflight, proof, registry, users,
+};
 use crate::credentials::Credentials;
 use crate::plan::NodeRole;
 use crate::runtime::{NativeRuntime, Runtime};
@@ -62,9 +64,12 @@ impl World for ClusterWorld {
             Step::Credentials => files::observe_credentials(self),
             Step::Distribution => distribution::observe(self).await,
             Step::Configuration => files::observe_configuration(self),
+            Step::Format => format::observe(self),
             Step::Ensemble => nodes::observe(self, NodeRole::Zookeeper).await,
+            Step::Controllers => nodes::observe(self, NodeRole::Controller).await,
             Step::Users => users::observe(self).await,
             Step::Brokers => nodes::observe(self, NodeRole::Broker).await,
+            Step::LaterUsers => later_users::observe(self).await,
             Step::Acls => broker_state::observe_acls(self).await,
             Step::Topics => broker_state::observe_topics(self).await,
             Step::RegistryLaunch => nodes::observe_process(self, NodeRole::SchemaRegistry),
@@ -81,9 +86,12 @@ impl World for ClusterWorld {
             Step::Credentials => files::apply_credentials(self),
             Step::Distribution => distribution::apply(self).await,
             Step::Configuration => files::apply_configuration(self),
+            Step::Format => format::apply(self),
             Step::Ensemble => nodes::apply(self, NodeRole::Zookeeper).await,
+            Step::Controllers => nodes::apply(self, NodeRole::Controller).await,
             Step::Users => users::apply(self).await,
             Step::Brokers => nodes::apply(self, NodeRole::Broker).await,
+            Step::LaterUsers => later_users::apply(self).await,
             Step::Acls => broker_state::apply_acls(self).await,
             Step::Topics => broker_state::apply_topics(self).await,
             Step::RegistryLaunch => nodes::launch(self, NodeRole::SchemaRegistry).await,

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{Operated, OpsError, millis_since};
 use crate::names::ClusterName;
+use crate::spec::Metadata;
 
 /// What is looked at, and how patiently.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ impl State {
 /// One check.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Check {
-    /// `process`, `zookeeper`, `quorum`, `broker`, `log-dirs`, `controller`, `offline`, `under-min-isr`,
+    /// `process`, `zookeeper`, `voter` (a KRaft controller), `quorum`, `broker`, `log-dirs`, `controller`, `offline`, `under-min-isr`,
     /// `under-replicated`, `registry`, `certificates`, `disk`.
     pub check: &'static str,
     /// What it is about: a node, or the cluster.
@@ -90,9 +91,9 @@ pub struct HealthReport {
     pub cluster: ClusterName,
     /// The verdict: no check failed or could not be run.
     pub healthy: bool,
-    /// The node that leads the ensemble.
+    /// The node that leads the ensemble or KRaft's controllers.
     pub leader: Option<String>,
-    /// The broker that is the controller.
+    /// The broker that is the controller; with KRaft the number of the leading controller.
     pub controller: Option<i32>,
     /// Partitions; none when no broker could be asked.
     pub partitions: Option<Partitions>,
@@ -117,14 +118,16 @@ pub async fn look(operated: &Operated, options: &Options) -> Result<HealthReport
     let begun = Instant::now();
     let mut found = checks::Found::default();
     found.processes(operated);
-    let (ensemble, brokers, partitions, registry) = tokio::join!(
+    let (ensemble, controllers, brokers, partitions, registry) = tokio::join!(
         checks::ensemble(operated, options),
+        checks::controllers(operated, options),
         checks::brokers(operated, options),
         checks::partitions(operated, options),
         checks::registry(operated, options),
     );
     found.ensemble(ensemble?);
-    found.brokers(brokers?);
+    found.controllers(controllers?);
+    found.brokers(brokers?, operated.cluster().plan.metadata == Metadata::Kraft);
     found.partitions(partitions?);
     found.checks.extend(registry);
     found.checks.push(checks::certificates(operated, options.certificate_days)?);

@@ -43,7 +43,7 @@ pub use self::error::OpsError;
 use crate::admin::Admin;
 use crate::dir::{DirLock, StateRoot};
 use crate::lifecycle::access::Access;
-use crate::lifecycle::cluster::Cluster;
+use crate::lifecycle::cluster::{Cluster, Described};
 use crate::lifecycle::commands::Selection;
 use crate::plan::NodePlan;
 use crate::wire::{Deadline, SharedSaltedPasswords};
@@ -147,7 +147,7 @@ pub(crate) fn taken(
         return Ok((Operated::open(selection)?, None));
     }
     let name = Cluster::expect_made(&selection.root, selection.name.as_ref())?;
-    let (cluster, lock) = Cluster::for_change(&selection.root, Some(&name), None, command)?;
+    let (cluster, lock) = Cluster::for_change(&selection.root, Some(&name), &Described::default(), command)?;
     Ok((Operated::of(cluster), Some(lock)))
 }
 

@@ -1,8 +1,8 @@
 //! Restarts: one node after the other, each only while the cluster can do without it; or all at once.
 //!
 //! A broker goes only while every partition keeps its minimum of in-sync copies without it, and the next one
-//! only when this one is in sync everywhere again. A ZooKeeper node goes only while the others are a
-//! quorum. The leader of the ensemble and the controller go last, so that each moves once.
+//! only when this one is in sync everywhere again. A ZooKeeper node or a KRaft controller goes only while the
+//! others are a quorum. Whoever leads, and the broker that is the controller, go last, so that each moves once.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use super::{OpsError, chosen, millis_since};
 use crate::admin::TopicState;
+use crate::admin::quorum::{Controller, Part};
 use crate::lifecycle::ClusterWorld;
-use crate::lifecycle::cluster::Cluster;
+use crate::lifecycle::cluster::{Cluster, Described};
 use crate::lifecycle::commands::Selection;
 use crate::lifecycle::engine::Reporter;
 use crate::names::{ClusterName, NodeName};
@@ -91,7 +92,8 @@ pub async fn restart(
     let (cluster, _lock) = if options.dry_run {
         (Cluster::existing(&selection.root, Some(&name))?, None)
     } else {
-        let (cluster, lock) = Cluster::for_change(&selection.root, Some(&name), None, "cluster restart")?;
+        let (cluster, lock) =
+            Cluster::for_change(&selection.root, Some(&name), &Described::default(), "cluster restart")?;
         (cluster, Some(lock))
     };
     let nodes: Vec<NodePlan> = chosen(&cluster, &options.nodes)?.into_iter().cloned().collect();
@@ -135,21 +137,23 @@ async fn rolling(
     Ok(done)
 }
 
-/// The ensemble, then brokers, then the registry; whoever leads goes last among its equals.
+/// The quorum, then brokers, then the registry; whoever leads goes last among its equals.
 async fn in_order(world: &ClusterWorld, mut nodes: Vec<NodePlan>) -> Vec<NodePlan> {
     let controller = controller(world).await;
+    let leader = quorum_leader(world).await;
     let mut leaders = Vec::new();
     for node in &nodes {
         let leads = match node.role {
             NodeRole::Zookeeper => mode(world, node).await.is_some_and(|mode| mode == ServerMode::Leader),
-            _ => node.role == NodeRole::Broker && controller == i32::try_from(node.id).ok(),
+            NodeRole::Broker if leader.is_none() => controller == i32::try_from(node.id).ok(),
+            _ => leader.as_deref() == Some(node.name.as_str()),
         };
         if leads {
             leaders.push(node.name.clone());
         }
     }
     let stage = |role| match role {
-        NodeRole::Zookeeper => 0,
+        NodeRole::Zookeeper | NodeRole::Controller => 0,
         NodeRole::Broker => 1,
         NodeRole::SchemaRegistry => 2,
     };
@@ -157,6 +161,14 @@ async fn in_order(world: &ClusterWorld, mut nodes: Vec<NodePlan>) -> Vec<NodePla
     nodes
 }
 
+/// The node that leads KRaft's controllers; none with ZooKeeper.
+async fn quorum_leader(world: &ClusterWorld) -> Option<String> {
+    let controllers = world.controllers().await.ok()?;
+    let leads = |controller: &Controller| matches!(controller.part, Part::Leads);
+    controllers.into_iter().find(leads).map(|controller| controller.node)
+}
+
+/// The broker that is the controller. With KRaft a broker names any of them, which does no harm here.
 async fn controller(world: &ClusterWorld) -> Option<i32> {
     let mut admin = world.way().admin().ok()?;
     admin.cluster(Deadline::after(LOOK)).await.ok()?.controller
@@ -215,7 +227,8 @@ async fn all_at_once(
         done.iter().for_each(told);
         return Ok(done);
     }
-    const ROLES: [NodeRole; 3] = [NodeRole::Zookeeper, NodeRole::Broker, NodeRole::SchemaRegistry];
+    const ROLES: [NodeRole; 4] =
+        [NodeRole::Zookeeper, NodeRole::Controller, NodeRole::Broker, NodeRole::SchemaRegistry];
     for role in ROLES.iter().rev() {
         let of_role = nodes.iter().filter(|node| node.role == *role);
         for stopped in join_all(of_role.map(|node| world.stop_node(node))).await {
@@ -246,7 +259,11 @@ async fn await_leave(world: &ClusterWorld, node: &NodePlan, patience: Duration) 
     let waited: Result<(), WaitError<OpsError>> = wait_for(&what, patience, INTERVAL, || async {
         let in_the_way = match node.role {
             NodeRole::Zookeeper => quorum_without(world, node).await,
-            NodeRole::Broker => copies_without(world, node).await,
+            NodeRole::Controller => voters_without(world, node).await,
+            NodeRole::Broker => match voters_without(world, node).await {
+                Ok(None) => copies_without(world, node).await,
+                otherwise => otherwise,
+            },
             NodeRole::SchemaRegistry => Ok(None),
         };
         match in_the_way {
@@ -286,6 +303,26 @@ async fn quorum_without(world: &ClusterWorld, node: &NodePlan) -> Result<Option<
     let modes = join_all(others.map(|member| asked(member, &tls))).await;
     let serving = modes.iter().flatten().filter(|mode| **mode != ServerMode::NotServing).count();
     Ok((serving < needed).then(|| format!("{serving} other members serve, a quorum needs {needed}")))
+}
+
+/// Why KRaft's controllers cannot do without a node, if they cannot; any other node is none of them.
+async fn voters_without(world: &ClusterWorld, node: &NodePlan) -> Result<Option<String>, OpsError> {
+    let all = world.cluster().plan.controllers().count();
+    if !world.cluster().plan.controllers().any(|(controller, _)| controller.name == node.name) {
+        return Ok(None);
+    }
+    let needed = all / 2 + 1;
+    if all - 1 < needed {
+        return Err(OpsError::refused(format!(
+            "a quorum of {all} is none without {}: restart it with --all-at-once; brokers go on serving what they \
+             lead, and nothing can be changed until it is back",
+            node.name
+        )));
+    }
+    let controllers = world.controllers().await?;
+    let others = controllers.iter().filter(|controller| controller.node != node.name.as_str());
+    let serving = others.filter(|controller| controller.part.serves()).count();
+    Ok((serving < needed).then(|| format!("{serving} other controllers serve, a quorum needs {needed}")))
 }
 
 /// Which partitions cannot do without a broker, if any.

@@ -51,7 +51,14 @@ pub struct SubjectsReport {
 }
 
 fn registry(operated: &Operated) -> Result<Registry, OpsError> {
-    Ok(Registry::new(&operated.cluster().plan.endpoints.registry_url)?)
+    let plan = &operated.cluster().plan;
+    match &plan.endpoints.registry_url {
+        Some(url) => Ok(Registry::new(url)?),
+        None => Err(OpsError::refused(format!(
+            "cluster `{}` has no schema registry; `registry.enabled = true` in its description gives it one",
+            plan.cluster
+        ))),
+    }
 }
 
 /// Lists the subjects. Changes nothing.

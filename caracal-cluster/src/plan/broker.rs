@@ -2,8 +2,10 @@
 
 use super::jvm::{Jvm, Main, Tuning, argument_file, audit_log4j, file_uri, log4j};
 use super::model::{Ca, FilePlan, ListenerPlan, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan};
-use super::{Context, advertised, memory, metrics, pki, users};
+use super::{Context, advertised, kraft, memory, metrics, pki, users};
+use crate::names::NodeName;
 use crate::properties::Properties;
+use crate::spec::Metadata;
 
 /// Reads a file of a folder as a value: how a password reaches Kafka without standing in its configuration.
 const DIRECTORY_PROVIDER: &str = "org.apache.kafka.common.config.provider.DirectoryConfigProvider";
@@ -17,12 +19,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
         tuning: Tuning::Throughput,
         agent: metrics::agent(context, name),
         temporary: path("run/tmp"),
-        system_properties: vec![
-            ("kafka.logs.dir", path("logs")),
-            ("log4j.configuration", file_uri(&path("config/log4j.properties"))),
-            // Only the provider that the configuration names may resolve values (CVE-2024-31141).
-            ("org.apache.kafka.automatic.config.providers", DIRECTORY_PROVIDER.to_owned()),
-        ],
+        system_properties: system_properties(context, name),
         main: Main::Class {
             class_path: &context.inputs.kafka_jars,
             name: "kafka.Kafka",
@@ -32,6 +29,23 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
     let inter_broker = context.user_of(Role::InterBroker);
     let file = |path: &str, text: String| FilePlan { path: path.to_owned(), text };
     let secret = |path: &str, content| SecretFilePlan { path: path.to_owned(), content };
+    let control = match context.spec.metadata {
+        Metadata::Zookeeper => vec![
+            secret(
+                "secrets/zookeeper.keystore.pem",
+                SecretContent::KeystorePem(pki::zookeeper_client_id(name)),
+            ),
+            secret("secrets/zookeeper.truststore.pem", SecretContent::TruststorePem(vec![Ca::Control])),
+        ],
+        Metadata::Kraft => kraft::secrets(name),
+    };
+    let mut secrets = vec![
+        secret("secrets/listener.keystore.pem", SecretContent::KeystorePem(pki::listener_id(name))),
+        secret("secrets/listener.truststore.pem", SecretContent::TruststorePem(vec![Ca::Data])),
+    ];
+    secrets.extend(control);
+    secrets
+        .push(secret("secrets/passwords/inter-broker", SecretContent::Password(inter_broker.name.clone())));
     NodePlan {
         name: name.clone(),
         role: NodeRole::Broker,
@@ -48,28 +62,31 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
         .into_iter()
         .chain(metrics::file(context, NodeRole::Broker))
         .collect(),
-        secrets: vec![
-            secret("secrets/listener.keystore.pem", SecretContent::KeystorePem(pki::listener_id(name))),
-            secret("secrets/listener.truststore.pem", SecretContent::TruststorePem(vec![Ca::Data])),
-            secret(
-                "secrets/zookeeper.keystore.pem",
-                SecretContent::KeystorePem(pki::zookeeper_client_id(name)),
-            ),
-            secret("secrets/zookeeper.truststore.pem", SecretContent::TruststorePem(vec![Ca::Control])),
-            secret("secrets/passwords/inter-broker", SecretContent::Password(inter_broker.name.clone())),
-        ],
+        secrets,
         stop_seconds: 60,
         memory: memory::of(context.spec, NodeRole::Broker),
     }
 }
 
+/// The system properties of a process of Kafka's.
+pub(super) fn system_properties<'a>(context: &Context<'_>, name: &NodeName) -> Vec<(&'a str, String)> {
+    let path = |rest: &str| context.node_path(name, rest);
+    vec![
+        ("kafka.logs.dir", path("logs")),
+        ("log4j.configuration", file_uri(&path("config/log4j.properties"))),
+        // Only the provider that the configuration names may resolve values (CVE-2024-31141).
+        ("org.apache.kafka.automatic.config.providers", DIRECTORY_PROVIDER.to_owned()),
+    ]
+}
+
 /// Loggers that would drown the rest at INFO.
-const QUIET: &[(&str, &str)] = &[("kafka.request.logger", "WARN"), ("kafka.network.RequestChannel$", "WARN")];
+pub(super) const QUIET: &[(&str, &str)] =
+    &[("kafka.request.logger", "WARN"), ("kafka.network.RequestChannel$", "WARN")];
 
 fn server_properties(context: &Context<'_>, id: u16) -> String {
     let name = &context.names.brokers[usize::from(id) - 1];
     let mut p = Properties::new();
-    p.section("Identity").set("broker.id", id).set("broker.id.generation.enable", false);
+    identity(&mut p, context, name, id);
     let kafka: Vec<&ListenerPlan> = context.kafka_listeners(name).collect();
     listeners(&mut p, context, &kafka);
     let passwords = context.node_path(name, "secrets/passwords");
@@ -77,40 +94,69 @@ fn server_properties(context: &Context<'_>, id: u16) -> String {
         .set("config.providers", "directory")
         .set("config.providers.directory.class", DIRECTORY_PROVIDER)
         .set("config.providers.directory.param.allowed.paths", &passwords);
-    for listener in kafka {
+    for listener in kafka.into_iter().filter(|listener| listener.name.as_str() != kraft::CONTROLLER) {
         listener_security(&mut p, context, id, listener, &passwords);
     }
     p.set("sasl.mechanism.inter.broker.protocol", "SCRAM-SHA-512");
     authorization(&mut p, context);
-    metadata(&mut p, context, id);
+    match context.spec.metadata {
+        Metadata::Zookeeper => zookeeper(&mut p, context, id),
+        Metadata::Kraft => kraft::quorum(&mut p, context, name),
+    }
     replication(&mut p, context);
     retention_and_performance(&mut p);
     p.section("Data")
         .set("log.dirs", context.node_path(name, "data"))
         .set("auto.create.topics.enable", false)
         .set("delete.topic.enable", true)
-        .set("group.initial.rebalance.delay.ms", 0)
+        .set("group.initial.rebalance.delay.ms", 0);
+    if context.spec.metadata == Metadata::Zookeeper {
         // The last brokers of a cluster that stops as a whole have nobody to hand their leaderships to;
         // with the default of 5 s each of the three attempts would be waited out.
-        .set("controlled.shutdown.retry.backoff.ms", 1000);
+        p.set("controlled.shutdown.retry.backoff.ms", 1000);
+    }
+    from_description(&mut p, context);
+    p.render(&format!("Kafka broker {name}"))
+}
+
+pub(super) fn from_description(p: &mut Properties, context: &Context<'_>) {
     if !context.spec.kafka.config.is_empty() {
         p.section("From the cluster description");
         for (key, value) in &context.spec.kafka.config {
             p.set(key, value);
         }
     }
-    p.render(&format!("Kafka broker {name}"))
+}
+
+/// The number of a broker is the same in both modes.
+fn identity(p: &mut Properties, context: &Context<'_>, name: &NodeName, id: u16) {
+    p.section("Identity");
+    match context.spec.metadata {
+        Metadata::Zookeeper => p.set("broker.id", id).set("broker.id.generation.enable", false),
+        Metadata::Kraft => {
+            let roles = if kraft::is_combined(context, name) { "broker,controller" } else { "broker" };
+            p.set("node.id", id).set("process.roles", roles)
+        }
+    };
 }
 
 fn listeners(p: &mut Properties, context: &Context<'_>, listeners: &[&ListenerPlan]) {
     let join = |part: &dyn Fn(&ListenerPlan) -> String| -> String {
         listeners.iter().map(|listener| part(listener)).collect::<Vec<_>>().join(",")
     };
-    p.section("Listeners")
-        .set("listeners", join(&|l| format!("{}://{}:{}", l.name, l.bind.ip(), l.bind.port())))
-        .set("advertised.listeners", join(&|l| format!("{}://{}", l.name, advertised(l))))
-        .set("listener.security.protocol.map", join(&|l| format!("{}:SASL_SSL", l.name)))
-        .set("inter.broker.listener.name", "INTERNAL");
+    p.section("Listeners");
+    match context.spec.metadata {
+        Metadata::Zookeeper => {
+            p.set("listeners", join(&|l| format!("{}://{}:{}", l.name, l.bind.ip(), l.bind.port())))
+                .set("advertised.listeners", join(&|l| format!("{}://{}", l.name, advertised(l))))
+                .set("listener.security.protocol.map", join(&|l| format!("{}:SASL_SSL", l.name)));
+        }
+        Metadata::Kraft => {
+            kraft::listeners(p, listeners);
+            p.set("advertised.listeners", join(&|l| format!("{}://{}", l.name, advertised(l))));
+        }
+    }
+    p.set("inter.broker.listener.name", "INTERNAL");
     debug_assert!(!context.names.brokers.is_empty(), "a plan has brokers");
 }
 
@@ -151,14 +197,20 @@ fn listener_security(
     set("scram-sha-512.sasl.jaas.config", login);
 }
 
-fn authorization(p: &mut Properties, context: &Context<'_>) {
+pub(super) fn authorization(p: &mut Properties, context: &Context<'_>) {
+    let (class, super_users) = match context.spec.metadata {
+        Metadata::Zookeeper => ("kafka.security.authorizer.AclAuthorizer", users::super_users(context.users)),
+        Metadata::Kraft => {
+            ("org.apache.kafka.metadata.authorizer.StandardAuthorizer", kraft::super_users(context))
+        }
+    };
     p.section("Authorization: what no rule allows is denied")
-        .set("authorizer.class.name", "kafka.security.authorizer.AclAuthorizer")
+        .set("authorizer.class.name", class)
         .set("allow.everyone.if.no.acl.found", false)
-        .set("super.users", users::super_users(context.users));
+        .set("super.users", super_users);
 }
 
-fn metadata(p: &mut Properties, context: &Context<'_>, id: u16) {
+fn zookeeper(p: &mut Properties, context: &Context<'_>, id: u16) {
     let name = &context.names.brokers[usize::from(id) - 1];
     let connect: Vec<String> = context
         .names
@@ -183,7 +235,7 @@ fn metadata(p: &mut Properties, context: &Context<'_>, id: u16) {
         .set("zookeeper.ssl.endpoint.identification.algorithm", "HTTPS");
 }
 
-fn replication(p: &mut Properties, context: &Context<'_>) {
+pub(super) fn replication(p: &mut Properties, context: &Context<'_>) {
     let replication = context.spec.replication;
     p.section("Replication")
         .set("default.replication.factor", replication.factor)

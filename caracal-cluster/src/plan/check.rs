@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::model::{ClusterPlan, NodePlan, NodeRole, Protection, SecretContent};
 use crate::properties;
+use crate::spec::{Metadata, vulnerability};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -64,7 +65,7 @@ fn add(notes: &mut Vec<Note>, severity: Severity, key: impl Into<String>, conseq
 /// Kafka reads `ssl.*` and `sasl.*` of a `SASL_SSL` listener under its prefix; a bare `ssl.client.auth` is
 /// ignored with a warning in the log.
 fn listener_prefixes(node: &NodePlan, notes: &mut Vec<Note>) {
-    if node.role != NodeRole::Broker {
+    if !matches!(node.role, NodeRole::Broker | NodeRole::Controller) {
         return;
     }
     for file in node.files.iter().filter(|file| file.path.ends_with("server.properties")) {
@@ -211,6 +212,18 @@ fn ensemble(plan: &ClusterPlan, notes: &mut Vec<Note>) {
     if plan.nodes_of(NodeRole::Zookeeper).count() == 1 {
         let consequence = "one ZooKeeper node: its loss stops every change of leadership";
         add(notes, Severity::Warning, "kafka.zookeepers", consequence);
+    }
+    if plan.metadata == Metadata::Kraft && plan.controllers().count() == 1 {
+        let consequence = "one controller: its loss stops every change of leadership";
+        add(notes, Severity::Warning, "kafka.controllers", consequence);
+    }
+    if let Some(known) = vulnerability(&plan.kafka_version) {
+        add(
+            notes,
+            Severity::Warning,
+            "kafka.version",
+            format!("{} has {known}: mended in {}", plan.kafka_version, known.fixed_in),
+        );
     }
     if let Some(user) = plan.users.iter().find(|user| user.iterations < 16384) {
         let consequence =

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::model::{Ca, ListenerPlan, Protection};
-use super::{NodeNames, PlanError};
+use super::{NodeNames, PlanError, kraft};
 use crate::names::{ListenerName, NodeName};
 use crate::spec::ClusterSpec;
 
@@ -19,14 +19,20 @@ pub(super) const HOST: &str = "localhost";
 /// The listener on which a node serves its metrics, where metrics are wanted.
 pub const METRICS: &str = "METRICS";
 
-const ZOOKEEPER: [(&str, Protection); 3] = [
-    ("CLIENT", Protection::MutualTls),
-    ("QUORUM", Protection::MutualTls),
-    ("ELECTION", Protection::MutualTls),
+type Listeners = &'static [(&'static str, Protection, Option<Ca>)];
+
+const ZOOKEEPER: Listeners = &[
+    ("CLIENT", Protection::MutualTls, Some(Ca::Control)),
+    ("QUORUM", Protection::MutualTls, Some(Ca::Control)),
+    ("ELECTION", Protection::MutualTls, Some(Ca::Control)),
 ];
-const BROKER: [(&str, Protection); 2] =
-    [("INTERNAL", Protection::MutualTlsScram), ("EXTERNAL", Protection::MutualTlsScram)];
-const REGISTRY: [(&str, Protection); 2] = [("HTTP", Protection::Http), ("MANAGEMENT", Protection::Http)];
+const CONTROLLER: Listeners = &[(kraft::CONTROLLER, Protection::MutualTls, Some(Ca::Control))];
+const BROKER: Listeners = &[
+    ("INTERNAL", Protection::MutualTlsScram, Some(Ca::Data)),
+    ("EXTERNAL", Protection::MutualTlsScram, Some(Ca::Data)),
+];
+const COMBINED: Listeners = &[BROKER[0], BROKER[1], CONTROLLER[0]];
+const REGISTRY: Listeners = &[("HTTP", Protection::Http, None), ("MANAGEMENT", Protection::Http, None)];
 
 /// Every listener that needs a port, in the order of the nodes.
 pub fn port_keys(spec: &ClusterSpec) -> Vec<PortKey> {
@@ -49,6 +55,13 @@ pub fn guide_ports(spec: &ClusterSpec) -> BTreeMap<PortKey, u16> {
             ports.insert((node.clone(), METRICS.to_owned()), 7001 + at);
         }
     }
+    let combined = names.brokers.iter().take(names.combined);
+    for (at, node) in (0_u16..).zip(names.controllers.iter().chain(combined)) {
+        ports.insert((node.clone(), kraft::CONTROLLER.to_owned()), 9191 + at);
+    }
+    for (at, node) in (0_u16..).zip(&names.controllers).filter(|_| spec.metrics.enabled) {
+        ports.insert((node.clone(), METRICS.to_owned()), 7001 + at);
+    }
     for (at, node) in (0_u16..).zip(&names.brokers) {
         ports.insert((node.clone(), "INTERNAL".to_owned()), 9092 + 2 * at);
         ports.insert((node.clone(), "EXTERNAL".to_owned()), 9093 + 2 * at);
@@ -56,8 +69,10 @@ pub fn guide_ports(spec: &ClusterSpec) -> BTreeMap<PortKey, u16> {
             ports.insert((node.clone(), METRICS.to_owned()), 7071 + at);
         }
     }
-    ports.insert((names.registry.clone(), "HTTP".to_owned()), 8081);
-    ports.insert((names.registry, "MANAGEMENT".to_owned()), 8082);
+    if let Some(registry) = names.registry {
+        ports.insert((registry.clone(), "HTTP".to_owned()), 8081);
+        ports.insert((registry, "MANAGEMENT".to_owned()), 8082);
+    }
     ports
 }
 
@@ -87,18 +102,22 @@ struct Row {
 }
 
 fn table(spec: &ClusterSpec, names: &NodeNames) -> Vec<Row> {
-    let row = |node: &NodeName, own: &[(&'static str, Protection)], ca: Option<Ca>, agent: bool| {
-        let mut listeners: Vec<_> = own.iter().map(|(name, protection)| (*name, *protection, ca)).collect();
+    let row = |node: &NodeName, own: Listeners, agent: bool| {
+        let mut listeners = own.to_vec();
         if agent && spec.metrics.enabled {
             listeners.push((METRICS, Protection::Http, None));
         }
         Row { node: node.clone(), listeners }
     };
     let mut rows: Vec<Row> = Vec::new();
-    rows.extend(names.zookeepers.iter().map(|node| row(node, &ZOOKEEPER, Some(Ca::Control), true)));
-    rows.extend(names.brokers.iter().map(|node| row(node, &BROKER, Some(Ca::Data), true)));
+    rows.extend(names.zookeepers.iter().map(|node| row(node, ZOOKEEPER, true)));
+    rows.extend(names.controllers.iter().map(|node| row(node, CONTROLLER, true)));
+    let brokers = names.brokers.iter().enumerate();
+    rows.extend(
+        brokers.map(|(at, node)| row(node, if at < names.combined { COMBINED } else { BROKER }, true)),
+    );
     // The registry serves its metrics by itself, beside its health.
-    rows.push(row(&names.registry, &REGISTRY, None, false));
+    rows.extend(names.registry.iter().map(|node| row(node, REGISTRY, false)));
     rows
 }
 

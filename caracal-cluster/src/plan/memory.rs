@@ -1,13 +1,13 @@
 //! How much memory a cluster may come to use: each JVM's heap, and what it needs beside it.
 
 use super::model::{ClusterPlan, MemoryPlan, NodeRole};
-use crate::spec::ClusterSpec;
+use crate::spec::{ClusterSpec, Metadata};
 
 /// What a JVM needs beside its heap, in MiB: code, threads, buffers of its network library, and the agent.
 /// Measured on running nodes, and rounded up.
 const fn beside_heap(role: NodeRole, metrics: bool) -> u32 {
     let (own, agent) = match role {
-        NodeRole::Broker => (150, 40),
+        NodeRole::Broker | NodeRole::Controller => (150, 40),
         NodeRole::Zookeeper => (80, 20),
         NodeRole::SchemaRegistry => (150, 0),
     };
@@ -17,6 +17,7 @@ const fn beside_heap(role: NodeRole, metrics: bool) -> u32 {
 pub(super) fn of(spec: &ClusterSpec, role: NodeRole) -> MemoryPlan {
     let heap_mib = match role {
         NodeRole::Broker => spec.kafka.heap_mib,
+        NodeRole::Controller => spec.kafka.controller_heap_mib,
         NodeRole::Zookeeper => spec.kafka.zookeeper_heap_mib,
         NodeRole::SchemaRegistry => spec.registry.heap_mib,
     };
@@ -27,8 +28,11 @@ pub(super) fn of(spec: &ClusterSpec, role: NodeRole) -> MemoryPlan {
 pub(crate) fn budget_mib(spec: &ClusterSpec) -> u64 {
     let each = |role: NodeRole, count: u16| of(spec, role).total_mib() * u64::from(count);
     each(NodeRole::Broker, spec.kafka.brokers)
-        + each(NodeRole::Zookeeper, spec.kafka.zookeepers)
-        + each(NodeRole::SchemaRegistry, 1)
+        + match spec.metadata {
+            Metadata::Zookeeper => each(NodeRole::Zookeeper, spec.metadata_nodes()),
+            Metadata::Kraft => each(NodeRole::Controller, spec.metadata_nodes()),
+        }
+        + each(NodeRole::SchemaRegistry, u16::from(spec.registry.enabled))
 }
 
 impl MemoryPlan {

@@ -21,7 +21,7 @@ pub(super) fn agent(context: &Context<'_>, node: &NodeName) -> Option<String> {
 /// The agent's rules, where metrics are wanted.
 pub(super) fn file(context: &Context<'_>, role: NodeRole) -> Option<FilePlan> {
     let rules = match role {
-        NodeRole::Broker => BROKER,
+        NodeRole::Broker | NodeRole::Controller => BROKER,
         NodeRole::Zookeeper => ZOOKEEPER,
         NodeRole::SchemaRegistry => return None,
     };

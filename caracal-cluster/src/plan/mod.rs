@@ -9,6 +9,7 @@ mod additions;
 mod broker;
 pub mod check;
 mod jvm;
+mod kraft;
 mod listeners;
 pub(crate) mod memory;
 mod metrics;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 
 pub use self::additions::{ADDITIONS_FORMAT, AddedUser, Additions, NamePattern, Scope};
 pub use self::jvm::{CLUSTER_ID_PROPERTY, NODE_PROPERTY};
+pub use self::kraft::CONTROLLER as CONTROLLER_LISTENER;
 pub use self::listeners::{METRICS, PortKey, guide_ports, port_keys};
 pub use self::model::*;
 pub use self::pki::BOOTSTRAP_CERTIFICATE;
@@ -31,7 +33,7 @@ pub use self::registry::REGISTRY_API_PATH;
 pub use self::users::APPLICATION_PREFIX;
 pub(crate) use self::users::{CLUSTER, added_rules, twin};
 use crate::names::{NodeName, TopicName};
-use crate::spec::ClusterSpec;
+use crate::spec::{ClusterSpec, Metadata, Roles};
 
 /// Everything that a plan depends on besides the spec.
 #[derive(Clone, Debug)]
@@ -107,12 +109,18 @@ pub fn plan(spec: &ClusterSpec, inputs: &PlanInputs) -> Result<ClusterPlan, Plan
     let users = users::users(spec, &inputs.additions);
     let context = Context { spec, inputs, names: &names, listeners: &listeners, users: &users };
     let mut nodes = Vec::new();
-    nodes.extend((1..=spec.kafka.zookeepers).map(|id| zookeeper::node(&context, id)));
+    match spec.metadata {
+        Metadata::Zookeeper => {
+            nodes.extend((1..=spec.metadata_nodes()).map(|id| zookeeper::node(&context, id)));
+        }
+        Metadata::Kraft => nodes.extend((1..=spec.metadata_nodes()).map(|at| kraft::node(&context, at))),
+    }
     nodes.extend((1..=spec.kafka.brokers).map(|id| broker::node(&context, id)));
-    nodes.push(registry::node(&context));
+    nodes.extend(names.registry.iter().map(|name| registry::node(&context, name)));
     Ok(ClusterPlan {
         format: PLAN_FORMAT,
         cluster: spec.name.clone(),
+        metadata: spec.metadata,
         kafka_version: spec.kafka.version.clone(),
         registry: spec.registry.flavor,
         registry_version: inputs.registry_version.clone(),
@@ -124,7 +132,7 @@ pub fn plan(spec: &ClusterSpec, inputs: &PlanInputs) -> Result<ClusterPlan, Plan
         subjects: registry::subjects(spec),
         endpoints: Endpoints {
             bootstrap: context.brokers("EXTERNAL").map(advertised).collect(),
-            registry_url: registry::url(&context),
+            registry_url: names.registry.as_ref().map(|name| registry::url(&context, name)),
         },
         users,
     })
@@ -134,8 +142,11 @@ pub fn plan(spec: &ClusterSpec, inputs: &PlanInputs) -> Result<ClusterPlan, Plan
 #[derive(Clone, Debug)]
 struct NodeNames {
     zookeepers: Vec<NodeName>,
+    controllers: Vec<NodeName>,
     brokers: Vec<NodeName>,
-    registry: NodeName,
+    /// How many of the brokers, the first ones, are controllers too.
+    combined: usize,
+    registry: Option<NodeName>,
 }
 
 impl NodeNames {
@@ -145,10 +156,17 @@ impl NodeNames {
                 .parse()
                 .unwrap_or_else(|error| unreachable!("a cluster's name leaves room for its nodes: {error}"))
         };
+        let metadata_nodes = |mode: Metadata, kind: &str| -> Vec<NodeName> {
+            let nodes = 1..=spec.metadata_nodes();
+            nodes.filter(|_| spec.metadata == mode).map(|id| name(format!("{kind}-{id}"))).collect()
+        };
+        let combined = spec.metadata == Metadata::Kraft && spec.kafka.roles == Roles::Combined;
         Self {
-            zookeepers: (1..=spec.kafka.zookeepers).map(|id| name(format!("zookeeper-{id}"))).collect(),
+            zookeepers: metadata_nodes(Metadata::Zookeeper, "zookeeper"),
+            controllers: metadata_nodes(Metadata::Kraft, "controller"),
             brokers: (1..=spec.kafka.brokers).map(|id| name(format!("kafka-{id}"))).collect(),
-            registry: name("schema-registry".to_owned()),
+            combined: if combined { spec.kafka.controllers.into() } else { 0 },
+            registry: spec.registry.enabled.then(|| name("schema-registry".to_owned())),
         }
     }
 }
@@ -168,7 +186,9 @@ impl Context<'_> {
     }
 
     fn kafka_listeners(&self, node: &NodeName) -> impl Iterator<Item = &ListenerPlan> {
-        self.listeners_of(node).iter().filter(|listener| listener.protection == Protection::MutualTlsScram)
+        self.listeners_of(node).iter().filter(|listener| {
+            listener.protection == Protection::MutualTlsScram || listener.name.as_str() == kraft::CONTROLLER
+        })
     }
 
     fn listener(&self, node: &NodeName, name: &str) -> &ListenerPlan {

@@ -9,6 +9,7 @@ use caracal_pki::{KeyAlgorithm, SubjectAltName, Usage};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ClusterName, ListenerName, NodeName, TopicName, UserName};
+use crate::spec::Metadata;
 
 /// The version of the plan's own shape; a reader refuses a newer one by name.
 pub const PLAN_FORMAT: u32 = 1;
@@ -21,6 +22,9 @@ pub struct ClusterPlan {
     pub format: u32,
     /// The cluster's name.
     pub cluster: ClusterName,
+    /// How it keeps its metadata.
+    #[serde(default, skip_serializing_if = "Metadata::is_zookeeper")]
+    pub metadata: Metadata,
     /// Kafka's version, as in its jars.
     pub kafka_version: String,
     /// Which schema registry.
@@ -52,8 +56,9 @@ pub struct ClusterPlan {
 pub struct Endpoints {
     /// `host:port` of each broker's `EXTERNAL` listener, as advertised.
     pub bootstrap: Vec<String>,
-    /// Base address of the registry's Confluent-compatible interface.
-    pub registry_url: String,
+    /// Base address of the registry's Confluent-compatible interface, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_url: Option<String>,
 }
 
 /// One certificate authority's or certificate's rules.
@@ -117,7 +122,9 @@ pub struct CertificatePlan {
 pub enum NodeRole {
     /// A member of the ZooKeeper ensemble.
     Zookeeper,
-    /// A Kafka broker.
+    /// A controller of a KRaft cluster that is no broker.
+    Controller,
+    /// A Kafka broker; in a KRaft cluster with combined roles a controller too.
     Broker,
     /// The schema registry.
     SchemaRegistry,
@@ -128,6 +135,7 @@ impl NodeRole {
     pub fn label(self) -> &'static str {
         match self {
             Self::Zookeeper => "zookeeper",
+            Self::Controller => "controller",
             Self::Broker => "broker",
             Self::SchemaRegistry => "schema-registry",
         }
@@ -142,7 +150,7 @@ pub struct NodePlan {
     pub name: NodeName,
     /// What it is.
     pub role: NodeRole,
-    /// `myid` of ZooKeeper, `broker.id` of Kafka.
+    /// `myid` of ZooKeeper, `broker.id` or `node.id` of Kafka.
     pub id: u32,
     /// Every port on which it listens.
     pub listeners: Vec<ListenerPlan>,
@@ -173,7 +181,7 @@ pub struct MemoryPlan {
 pub enum Protection {
     /// Mutual TLS and SCRAM (Kafka's `SASL_SSL`).
     MutualTlsScram,
-    /// Mutual TLS alone (ZooKeeper).
+    /// Mutual TLS alone (ZooKeeper, KRaft's controllers).
     MutualTls,
     /// Plain HTTP, bound to loopback (the guide's schema registry).
     Http,
@@ -183,7 +191,7 @@ pub enum Protection {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerPlan {
-    /// `INTERNAL`, `EXTERNAL`, `CLIENT`, `QUORUM`, `ELECTION`, `HTTP`, `MANAGEMENT`, `METRICS`.
+    /// `INTERNAL`, `EXTERNAL`, `CONTROLLER`, `CLIENT`, `QUORUM`, `ELECTION`, `HTTP`, `MANAGEMENT`, `METRICS`.
     pub name: ListenerName,
     /// Where it binds.
     pub bind: SocketAddr,
@@ -427,6 +435,18 @@ impl ClusterPlan {
     /// A node by its name.
     pub fn node(&self, name: &str) -> Option<&NodePlan> {
         self.nodes.iter().find(|node| node.name.as_str() == name)
+    }
+
+    /// Every node that has a log of KRaft's metadata: controllers and brokers; none with ZooKeeper.
+    pub fn kraft_nodes(&self) -> impl Iterator<Item = &NodePlan> {
+        let kraft = self.metadata == Metadata::Kraft;
+        let keeps = |role| matches!(role, NodeRole::Controller | NodeRole::Broker);
+        self.nodes.iter().filter(move |node| kraft && keeps(node.role))
+    }
+
+    /// Every controller of a KRaft cluster with its listener.
+    pub fn controllers(&self) -> impl Iterator<Item = (&NodePlan, &ListenerPlan)> {
+        self.nodes.iter().filter_map(|node| Some((node, node.listener(super::kraft::CONTROLLER)?)))
     }
 
     /// A user by its name.

@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 use caracal_pki::{SubjectAltName, Usage};
 
 use super::model::{Ca, CertificatePlan, ListenerPlan, PkiPlan, Role};
-use super::{Context, listeners};
+use super::{Context, kraft, listeners};
 use crate::names::NodeName;
+use crate::spec::Metadata;
 
 /// The common name of everybody who may write the brokers' znodes.
 ///
 /// ZooKeeper gives a znode to its creator's certificate subject, so brokers and whoever writes the first
 /// users must share one, each with a key of its own. It never changes: a broker with another subject would
 /// be locked out of its own cluster.
-const METADATA_CLIENT: &str = "caracal-metadata-client";
+pub(super) const METADATA_CLIENT: &str = "caracal-metadata-client";
 
 /// The certificate with which the first users are written.
 pub const BOOTSTRAP_CERTIFICATE: &str = "control.bootstrap";
@@ -30,6 +31,17 @@ pub(super) fn zookeeper_client_id(node: &NodeName) -> String {
     format!("{node}.zookeeper-client")
 }
 
+/// What a node of a KRaft cluster presents to controllers, and a controller to everybody.
+pub(super) fn control_id(node: &NodeName) -> String {
+    format!("{node}.control")
+}
+
+/// How a certificate of the control authority becomes a principal: `User:CN=<name>` for the kinds of names
+/// that this plan gives, its whole subject, which is nobody's, for any other.
+pub(super) fn mapping_rules() -> String {
+    "RULE:^CN=([a-z0-9-]+),OU=(broker|controller|metadata),O=Caracal$/CN=$1/,DEFAULT".to_owned()
+}
+
 pub(super) fn registry_id(node: &NodeName) -> String {
     format!("{node}.registry")
 }
@@ -43,12 +55,22 @@ pub(super) fn plan(context: &Context<'_>) -> PkiPlan {
     for node in &context.names.zookeepers {
         certificates.push(server(context, quorum_id(node), Ca::Control, "zookeeper", node));
     }
+    for node in &context.names.controllers {
+        certificates.push(server(context, control_id(node), Ca::Control, "controller", node));
+    }
     for node in &context.names.brokers {
         certificates.push(server(context, listener_id(node), Ca::Data, "broker", node));
-        certificates.push(metadata_client(zookeeper_client_id(node)));
+        certificates.push(match context.spec.metadata {
+            Metadata::Zookeeper => metadata_client(zookeeper_client_id(node)),
+            Metadata::Kraft if kraft::is_combined(context, node) => {
+                server(context, control_id(node), Ca::Control, "broker", node)
+            }
+            Metadata::Kraft => controllers_client(node),
+        });
     }
-    let registry = &context.names.registry;
-    certificates.push(server(context, registry_id(registry), Ca::Data, "schema-registry", registry));
+    if let Some(node) = &context.names.registry {
+        certificates.push(server(context, registry_id(node), Ca::Data, "schema-registry", node));
+    }
     certificates.push(metadata_client(BOOTSTRAP_CERTIFICATE.to_owned()));
     for user in context.users.iter().filter(|user| user.role != Role::InterBroker) {
         certificates.push(CertificatePlan {
@@ -87,6 +109,18 @@ fn metadata_client(id: String) -> CertificatePlan {
         ca: Ca::Control,
         common_name: METADATA_CLIENT.to_owned(),
         organizational_unit: "metadata".to_owned(),
+        sans: Vec::new(),
+        usage: Usage::Client,
+    }
+}
+
+/// A broker that is no controller, at the controllers.
+fn controllers_client(node: &NodeName) -> CertificatePlan {
+    CertificatePlan {
+        id: control_id(node),
+        ca: Ca::Control,
+        common_name: node.to_string(),
+        organizational_unit: "broker".to_owned(),
         sans: Vec::new(),
         usage: Usage::Client,
     }

@@ -5,6 +5,7 @@ use caracal_kafka_contract::events::EventType;
 use super::jvm::{Jvm, Main, Tuning, argument_file, file_uri};
 use super::model::{Ca, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan, SubjectPlan, TopicPlan};
 use super::{Context, FilePlan, advertised, memory, pki, registry_topic};
+use crate::names::NodeName;
 use crate::properties::Properties;
 use crate::spec::ClusterSpec;
 
@@ -24,6 +25,9 @@ pub(crate) const OWN_TOPICS: [&str; 3] = [JOURNAL, SNAPSHOTS, EVENTS];
 
 /// The registry's topics, made by us so that its user needs no right to create.
 pub(super) fn topics(spec: &ClusterSpec) -> Vec<TopicPlan> {
+    if !spec.registry.enabled {
+        return Vec::new();
+    }
     // The journal *is* the registry's data: the cluster's 30 days of retention would delete schemas.
     let forever = [("cleanup.policy", "delete"), ("retention.bytes", "-1"), ("retention.ms", "-1")];
     OWN_TOPICS.iter().map(|name| registry_topic(spec, name, &forever)).collect()
@@ -33,6 +37,7 @@ pub(super) fn topics(spec: &ClusterSpec) -> Vec<TopicPlan> {
 pub(super) fn subjects(spec: &ClusterSpec) -> Vec<SubjectPlan> {
     spec.topics
         .iter()
+        .filter(|_| spec.registry.enabled)
         .filter_map(|topic| {
             let record = topic.record.as_ref()?;
             let event = EventType::ALL.into_iter().find(|event| event.record() == record)?;
@@ -47,13 +52,12 @@ pub(super) fn subjects(spec: &ClusterSpec) -> Vec<SubjectPlan> {
         .collect()
 }
 
-pub(super) fn url(context: &Context<'_>) -> String {
-    let http = context.listener(&context.names.registry, "HTTP");
+pub(super) fn url(context: &Context<'_>, name: &NodeName) -> String {
+    let http = context.listener(name, "HTTP");
     format!("http://{}{REGISTRY_API_PATH}", advertised(http))
 }
 
-pub(super) fn node(context: &Context<'_>) -> NodePlan {
-    let name = &context.names.registry;
+pub(super) fn node(context: &Context<'_>, name: &NodeName) -> NodePlan {
     let path = |rest: &str| context.node_path(name, rest);
     let jvm = Jvm {
         heap_mib: context.spec.registry.heap_mib,
@@ -80,7 +84,7 @@ pub(super) fn node(context: &Context<'_>) -> NodePlan {
             // password stands in this file, which is private to its owner.
             secret(
                 "secrets/application.properties",
-                SecretContent::Properties(application_properties(context)),
+                SecretContent::Properties(application_properties(context, name)),
             ),
         ],
         stop_seconds: 20,
@@ -88,8 +92,7 @@ pub(super) fn node(context: &Context<'_>) -> NodePlan {
     }
 }
 
-fn application_properties(context: &Context<'_>) -> String {
-    let name = &context.names.registry;
+fn application_properties(context: &Context<'_>, name: &NodeName) -> String {
     let http = context.listener(name, "HTTP");
     let management = context.listener(name, "MANAGEMENT");
     let user = &context.user_of(Role::Registry).name;
@@ -111,15 +114,14 @@ fn application_properties(context: &Context<'_>) -> String {
         .set("apicurio.kafkasql.consumer.group-prefix", GROUP_PREFIX)
         // How long an empty poll lasts; the default of 5 s is waited out several times during a start.
         .set("apicurio.kafkasql.consumer.poll.timeout", 100);
-    kafka_client(&mut p, context, user.as_str());
+    kafka_client(&mut p, context, name, user.as_str());
     p.section("Rules")
         .set("apicurio.rules.global.compatibility", context.spec.registry.compatibility.as_registry());
     p.render(&format!("Schema registry {name}"))
 }
 
 /// Apicurio turns the check of the broker's name off unless the endpoint algorithm is set.
-fn kafka_client(p: &mut Properties, context: &Context<'_>, user: &str) {
-    let name = &context.names.registry;
+fn kafka_client(p: &mut Properties, context: &Context<'_>, name: &NodeName, user: &str) {
     let login = format!(
         "org.apache.kafka.common.security.scram.ScramLoginModule required \
          username=\"{user}\" password=\"@{{password:{user}}}\";"

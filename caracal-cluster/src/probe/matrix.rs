@@ -1,7 +1,7 @@
 //! Level 2 of the proof: the whole matrix of what must be allowed and what must be refused.
 //!
 //! [`verify`] tries every listener with wrong certificates, without TLS and with old TLS, every user with
-//! right and wrong log-ins, every role on every topic, ZooKeeper's ports and access lists, the registry, and
+//! right and wrong log-ins, every role on every topic, the ports of ZooKeeper or the controllers, the registry, and
 //! at last one round trip of each event through the client library that services use
 //! ([`crate::probe::client`]).
 //!
@@ -17,6 +17,7 @@
 mod act;
 mod attempt;
 mod cells;
+mod controllers;
 mod identities;
 mod judge;
 mod rights;
@@ -39,7 +40,7 @@ use self::identities::Identities;
 use self::judge::{Expected, Seen, judge};
 use crate::lifecycle::access::AccessError;
 use crate::lifecycle::{Access, Cluster};
-use crate::plan::Role;
+use crate::plan::{NodeRole, Role};
 use crate::probe::client::{self, ClientRun, RoundTrips};
 use crate::wire::{Deadline, SharedSaltedPasswords};
 
@@ -116,7 +117,7 @@ pub enum Group {
     Authentication,
     /// Rights.
     Authorization,
-    /// ZooKeeper's ports and access lists.
+    /// ZooKeeper's ports and access lists, or the controllers' listeners.
     ControlPlane,
     /// The schema registry.
     Registry,
@@ -256,7 +257,7 @@ pub async fn verify(
         cluster: plan.cluster.to_string(),
         kafka_version: plan.kafka_version.clone(),
         registry: format!("{} {}", plan.registry.label(), plan.registry_version),
-        ok: is_ok(&cells, &round_trips, options.skip_client),
+        ok: is_ok(&cells, &round_trips, options.skip_client || plan.endpoints.registry_url.is_none()),
         cells,
         round_trips,
         millis: millis(started),
@@ -265,6 +266,9 @@ pub async fn verify(
 
 /// The client library's round trips, unless they are left out.
 async fn trips(cluster: &Cluster, context: &Context<'_>, options: &VerifyOptions) -> RoundTrips {
+    if context.plan.nodes_of(NodeRole::SchemaRegistry).next().is_none() {
+        return RoundTrips::NotRun { why: "no schema registry is planned".to_owned() };
+    }
     if options.skip_client {
         return RoundTrips::NotRun { why: "left out on request".to_owned() };
     }

@@ -6,7 +6,8 @@ use caracal_kafka_contract::events::EventType;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Finding, SpecError, line_at};
-use super::{ClusterSpec, PortMode, owned};
+use super::versions::{self, vulnerability};
+use super::{ClusterSpec, Metadata, PortMode, Roles, owned};
 use crate::distribution::Artifact;
 
 use crate::plan::memory::budget_mib;
@@ -49,26 +50,68 @@ impl Findings<'_> {
 
 fn sizes(spec: &ClusterSpec, found: &mut Findings<'_>) {
     found.range("kafka.brokers", spec.kafka.brokers.into(), 1..=9);
-    found.range("kafka.zookeepers", spec.kafka.zookeepers.into(), 1..=7);
-    if spec.kafka.zookeepers.is_multiple_of(2) {
-        let n = spec.kafka.zookeepers;
-        found.add(
-            "kafka.zookeepers",
-            format!("{n} is even: an ensemble survives no more failures with {n} than with {} nodes", n - 1),
-        );
+    match spec.metadata {
+        Metadata::Zookeeper => quorum("kafka.zookeepers", spec.kafka.zookeepers, "an ensemble", found),
+        Metadata::Kraft => controllers(spec, found),
     }
     found.range("kafka.heap_mib", spec.kafka.heap_mib, 256..=65536);
     found.range("kafka.zookeeper_heap_mib", spec.kafka.zookeeper_heap_mib, 64..=16384);
     found.range("registry.heap_mib", spec.registry.heap_mib, 192..=16384);
-    let versions: Vec<&str> = Artifact::kafka_versions().collect();
-    if !versions.contains(&spec.kafka.version.as_str()) {
-        let known = versions.join(", ");
-        found.add("kafka.version", format!("{} is not known here; known: {known}", spec.kafka.version));
-    }
-    if spec.port_mode() == PortMode::Guide && (spec.kafka.brokers > 3 || spec.kafka.zookeepers > 3) {
-        let message =
-            "the guide's port table has 3 brokers and 3 ZooKeeper nodes; larger clusters need `leased`";
+    found.range("kafka.controller_heap_mib", spec.kafka.controller_heap_mib, 128..=16384);
+    version(spec, found);
+    if spec.port_mode() == PortMode::Guide && (spec.kafka.brokers > 3 || spec.metadata_nodes() > 3) {
+        let message = "the guide's port table has 3 brokers and 3 nodes for their metadata; \
+                       larger clusters need `leased`";
         found.add("ports.mode", message.to_owned());
+    }
+}
+
+fn quorum(key: &str, n: u16, what: &str, found: &mut Findings<'_>) {
+    found.range(key, n.into(), 1..=7);
+    if n.is_multiple_of(2) && n > 0 {
+        let fewer = n - 1;
+        found.add(
+            key,
+            format!("{n} is even: {what} survives no more failures with {n} than with {fewer} nodes"),
+        );
+    }
+}
+
+fn controllers(spec: &ClusterSpec, found: &mut Findings<'_>) {
+    let (controllers, brokers) = (spec.kafka.controllers, spec.kafka.brokers);
+    quorum("kafka.controllers", controllers, "a quorum", found);
+    if spec.kafka.roles == Roles::Combined && controllers > brokers {
+        found.add(
+            "kafka.controllers",
+            format!("{controllers} of the brokers cannot be controllers, there are {brokers}; allowed: 1 to {brokers}"),
+        );
+    }
+}
+
+fn version(spec: &ClusterSpec, found: &mut Findings<'_>) {
+    let version = spec.kafka.version.as_str();
+    if let Some(known) = vulnerability(version).filter(|_| !spec.kafka.danger_vulnerable_version) {
+        found.add(
+            "kafka.version",
+            format!(
+                "{version} has {known}; use {} or newer, or say `kafka.danger_vulnerable_version = true` \
+                 (`--danger-vulnerable-version`)",
+                known.fixed_in
+            ),
+        );
+    }
+    let versions: Vec<&str> = Artifact::kafka_versions().collect();
+    if !versions.contains(&version) {
+        let known = versions.join(", ");
+        found.add("kafka.version", format!("{version} is not known here; known: {known}"));
+    }
+    if spec.metadata == Metadata::Zookeeper && versions::major(version).is_some_and(|major| major >= 4) {
+        let message = format!(
+            "{version} has no ZooKeeper: Kafka 4 keeps its metadata itself; use `metadata = \"kraft\"` \
+             (`--metadata kraft`), or {}",
+            Artifact::default_kafka().version()
+        );
+        found.add("kafka.version", message);
     }
 }
 
@@ -163,7 +206,8 @@ fn users(spec: &ClusterSpec, found: &mut Findings<'_>) {
     for (role, label) in
         [(Role::Admin, "admin"), (Role::InterBroker, "inter-broker"), (Role::Registry, "registry")]
     {
-        if !spec.users.iter().any(|user| user.role == role) {
+        let needed = role != Role::Registry || spec.registry.enabled;
+        if needed && !spec.users.iter().any(|user| user.role == role) {
             found.add(
                 "users",
                 format!("no user has the role `{label}`, and the cluster cannot start without"),
@@ -327,6 +371,34 @@ mod tests {
         }
         let lifetime = "[kafka.config]\n\"delegation.token.max.lifetime.ms\" = \"1000\"\n";
         assert!(ClusterSpec::parse(lifetime, "x").is_ok(), "a lifetime is no secret");
+    }
+
+    #[test]
+    fn zookeeper_with_kafka_4_is_refused_with_both_ways_out() {
+        let text = refused("[kafka]\nversion = \"4.3.1\"\n");
+        assert!(text.contains("line 2") && text.contains("--metadata kraft"), "{text}");
+        assert!(text.contains("3.9.2"), "{text}");
+        assert!(ClusterSpec::parse("metadata = \"kraft\"\n[kafka]\nversion = \"4.3.1\"\n", "x").is_ok());
+    }
+
+    #[test]
+    fn a_vulnerable_version_is_refused_with_its_number_unless_danger_is_said() {
+        let text = refused("[kafka]\nversion = \"3.9.1\"\n");
+        assert!(text.contains("CVE-2026-35554") && text.contains("3.9.2 or newer"), "{text}");
+        assert!(text.contains("danger_vulnerable_version"), "{text}");
+        let said = "[kafka]\nversion = \"3.9.1\"\ndanger_vulnerable_version = true\n";
+        assert_eq!(ClusterSpec::parse(said, "x").unwrap().kafka.version, "3.9.1");
+    }
+
+    #[test]
+    fn controllers_are_odd_and_no_more_than_combined_brokers() {
+        let text = refused("metadata = \"kraft\"\n[kafka]\ncontrollers = 2\n");
+        assert!(text.contains("line 3") && text.contains("2 is even"), "{text}");
+        let text = refused(
+            "metadata = \"kraft\"\n[kafka]\nbrokers = 1\nroles = \"combined\"\n\
+             [replication]\nfactor = 1\nmin_isr = 1\n",
+        );
+        assert!(text.contains("kafka.controllers") && text.contains("allowed: 1 to 1"), "{text}");
     }
 
     #[test]

@@ -16,7 +16,9 @@
 
 mod check;
 mod error;
+mod layers;
 mod owned;
+mod versions;
 
 use std::collections::BTreeMap;
 
@@ -24,7 +26,10 @@ use caracal_pki::KeyAlgorithm;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::{Finding, SpecError};
+pub use self::layers::Overrides;
 pub use self::owned::owned_keys;
+pub use self::versions::{Vulnerability, vulnerability};
+use crate::distribution::Artifact;
 use crate::names::{ClusterName, TopicName, UserName};
 use crate::plan::{RegistryFlavor, Role};
 
@@ -37,9 +42,11 @@ pub const DEFAULT_CLUSTER: &str = "caracal";
 pub struct ClusterSpec {
     /// The cluster's name; only `caracal` uses the guide's ports.
     pub name: ClusterName,
+    /// How much of a cluster: the defaults of everything that is not said.
+    pub profile: Profile,
     /// How the cluster keeps its metadata.
     pub metadata: Metadata,
-    /// Brokers and ensemble.
+    /// Brokers and who keeps their metadata.
     pub kafka: KafkaSpec,
     /// Replication of every topic.
     pub replication: ReplicationSpec,
@@ -66,9 +73,48 @@ pub enum Metadata {
     /// An ensemble of ZooKeeper nodes, as in the guide.
     #[default]
     Zookeeper,
+    /// Kafka's own quorum of controllers.
+    Kraft,
 }
 
-/// Brokers and ensemble.
+impl Metadata {
+    /// The mode, as `--metadata` takes it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Zookeeper => "zookeeper",
+            Self::Kraft => "kraft",
+        }
+    }
+
+    /// Whether it is the guide's.
+    pub fn is_zookeeper(&self) -> bool {
+        *self == Self::Zookeeper
+    }
+}
+
+/// How much of a cluster: the defaults of everything that a description does not say.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// The guide's: 3 brokers, 3 nodes for their metadata, a schema registry.
+    #[default]
+    Full,
+    /// One secured node that is broker and controller, one copy of everything, no registry unless asked for.
+    Minimal,
+}
+
+/// Which processes the controllers of a KRaft cluster are.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Roles {
+    /// Nodes of their own, as ZooKeeper's are.
+    #[default]
+    Separate,
+    /// The first brokers.
+    Combined,
+}
+
+/// Brokers and who keeps their metadata.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KafkaSpec {
@@ -76,12 +122,20 @@ pub struct KafkaSpec {
     pub version: String,
     /// Number of brokers, 1 to 9.
     pub brokers: u16,
-    /// Number of ZooKeeper nodes: odd, 1 to 7.
+    /// Number of ZooKeeper nodes: odd, 1 to 7. Counts only with `metadata = "zookeeper"`.
     pub zookeepers: u16,
+    /// Number of KRaft controllers: odd, 1 to 7. Counts only with `metadata = "kraft"`.
+    pub controllers: u16,
+    /// Whether the controllers are nodes of their own or the first brokers. Counts only with KRaft.
+    pub roles: Roles,
     /// Heap of one broker in MiB.
     pub heap_mib: u32,
     /// Heap of one ZooKeeper node in MiB.
     pub zookeeper_heap_mib: u32,
+    /// Heap of one separate controller in MiB.
+    pub controller_heap_mib: u32,
+    /// Takes a version with a known vulnerability, which is refused otherwise.
+    pub danger_vulnerable_version: bool,
     /// Broker settings on top of the guide's; keys that the tool owns are refused.
     pub config: BTreeMap<String, String>,
 }
@@ -114,6 +168,8 @@ pub struct SecuritySpec {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegistrySpec {
+    /// Whether there is one.
+    pub enabled: bool,
     /// Which one.
     pub flavor: RegistryFlavor,
     /// Compatibility level of every subject: `backward`, `forward`, `full`, `none` or one of their
@@ -221,6 +277,7 @@ impl Default for ClusterSpec {
     fn default() -> Self {
         Self {
             name: fixed(DEFAULT_CLUSTER),
+            profile: Profile::Full,
             metadata: Metadata::Zookeeper,
             kafka: KafkaSpec::default(),
             replication: ReplicationSpec::default(),
@@ -238,11 +295,15 @@ impl Default for ClusterSpec {
 impl Default for KafkaSpec {
     fn default() -> Self {
         Self {
-            version: "3.9.2".to_owned(),
+            version: Artifact::default_kafka().version().to_owned(),
             brokers: 3,
             zookeepers: 3,
+            controllers: 3,
+            roles: Roles::Separate,
             heap_mib: 512,
             zookeeper_heap_mib: 128,
+            controller_heap_mib: 192,
+            danger_vulnerable_version: false,
             config: BTreeMap::new(),
         }
     }
@@ -267,7 +328,12 @@ impl Default for SecuritySpec {
 
 impl Default for RegistrySpec {
     fn default() -> Self {
-        Self { flavor: RegistryFlavor::Apicurio, compatibility: Compatibility::Backward, heap_mib: 384 }
+        Self {
+            enabled: true,
+            flavor: RegistryFlavor::Apicurio,
+            compatibility: Compatibility::Backward,
+            heap_mib: 384,
+        }
     }
 }
 
@@ -277,7 +343,15 @@ impl ClusterSpec {
     /// # Errors
     /// [`SpecError`] with every finding, each with its key, line and what is allowed.
     pub fn parse(text: &str, origin: &str) -> Result<Self, SpecError> {
-        let spec: Self = toml::from_str(text).map_err(|error| SpecError::syntax(origin, text, &error))?;
+        Self::parse_with(text, origin, &Overrides::default())
+    }
+
+    /// Reads a spec in which some keys are given by flags instead.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_with(text: &str, origin: &str, overrides: &Overrides) -> Result<Self, SpecError> {
+        let spec = layers::read(text, origin, overrides)?;
         check::check(&spec, text, origin)?;
         Ok(spec)
     }
@@ -287,9 +361,22 @@ impl ClusterSpec {
         toml::from_str(text).ok()
     }
 
-    /// The spec as TOML, every default spelt out.
+    /// How many nodes of their own keep the metadata: ZooKeeper's, or separate controllers.
+    pub fn metadata_nodes(&self) -> u16 {
+        match (self.metadata, self.kafka.roles) {
+            (Metadata::Zookeeper, _) => self.kafka.zookeepers,
+            (Metadata::Kraft, Roles::Separate) => self.kafka.controllers,
+            (Metadata::Kraft, Roles::Combined) => 0,
+        }
+    }
+
+    /// The spec as TOML, every default spelt out, but for those that count only with KRaft in the guide's topology.
     pub fn to_toml(&self) -> String {
-        toml::to_string_pretty(self).unwrap_or_else(|error| format!("# not representable: {error}\n"))
+        match toml::to_string_pretty(self) {
+            Ok(text) if self.metadata.is_zookeeper() && self.profile == Profile::Full => guides(&text),
+            Ok(text) => text,
+            Err(error) => format!("# not representable: {error}\n"),
+        }
     }
 
     /// Whether this cluster uses the guide's port table.
@@ -300,6 +387,35 @@ impl ClusterSpec {
             PortMode::Leased
         })
     }
+}
+
+/// The text of a spec with ZooKeeper without the defaults of what it does not use.
+fn guides(text: &str) -> String {
+    let unused = KafkaSpec::default();
+    let kafka = [
+        format!("controllers = {}", unused.controllers),
+        "roles = \"separate\"".to_owned(),
+        format!("controller_heap_mib = {}", unused.controller_heap_mib),
+        "danger_vulnerable_version = false".to_owned(),
+    ];
+    let mut section = "";
+    let mut kept = String::new();
+    for whole in text.split_inclusive('\n') {
+        let line = whole.trim_end();
+        if line.starts_with('[') {
+            section = line;
+        }
+        let unused = match section {
+            "" => line == "profile = \"full\"",
+            "[kafka]" => kafka.iter().any(|unused| unused == line),
+            "[registry]" => line == "enabled = true",
+            _ => false,
+        };
+        if !unused {
+            kept.push_str(whole);
+        }
+    }
+    kept
 }
 
 fn default_users() -> Vec<UserSpec> {

@@ -42,6 +42,7 @@ requests! {
     DescribeConfigs: DescribeConfigsRequest => DescribeConfigsResponse,
     DescribeGroups: DescribeGroupsRequest => DescribeGroupsResponse,
     DescribeLogDirs: DescribeLogDirsRequest => DescribeLogDirsResponse,
+    DescribeQuorum: DescribeQuorumRequest => DescribeQuorumResponse,
     DescribeUserScramCredentials: DescribeUserScramCredentialsRequest => DescribeUserScramCredentialsResponse,
     Fetch: FetchRequest => FetchResponse,
     FindCoordinator: FindCoordinatorRequest => FindCoordinatorResponse,

@@ -9,7 +9,7 @@ use caracal_cluster::dir::{DirLock, StateRoot};
 use caracal_cluster::distribution::{self, Artifact};
 use caracal_cluster::lifecycle::commands::{self, Selection};
 use caracal_cluster::lifecycle::engine::{self, Reporter, Step};
-use caracal_cluster::lifecycle::{Cluster, ClusterWorld, chain};
+use caracal_cluster::lifecycle::{Cluster, ClusterWorld, Described, chain};
 use caracal_cluster::names::ClusterName;
 use caracal_cluster::ports;
 use caracal_cluster::runtime::process;
@@ -49,7 +49,8 @@ pub(super) fn name(text: &str) -> Result<ClusterName> {
 /// # Errors
 /// When it cannot be resolved.
 pub(super) fn hold(name: &ClusterName) -> Result<(Cluster, DirLock)> {
-    Cluster::for_change(&state()?, Some(name), None, "bench").map_err(|error| anyhow!(chain(&error)))
+    Cluster::for_change(&state()?, Some(name), &Described::default(), "bench")
+        .map_err(|error| anyhow!(chain(&error)))
 }
 
 /// A cluster as it is; none when it was never made.
@@ -61,7 +62,9 @@ pub(super) fn look(name: &ClusterName) -> Result<Option<Cluster>> {
     if !root.cluster(name).exists() {
         return Ok(None);
     }
-    Cluster::for_looking(&root, Some(name), None).map(Some).map_err(|error| anyhow!(chain(&error)))
+    Cluster::for_looking(&root, Some(name), &Described::default())
+        .map(Some)
+        .map_err(|error| anyhow!(chain(&error)))
 }
 
 /// Carries out some steps of `up` here, silently.

@@ -121,6 +121,6 @@ async fn script(cluster: &Cluster) -> Result<Command> {
         .env("ZOOKEEPERS", nodes(NodeRole::Zookeeper))
         .env("BROKERS", nodes(NodeRole::Broker))
         .env("REGISTRY", nodes(NodeRole::SchemaRegistry))
-        .env("REGISTRY_URL", &plan.endpoints.registry_url);
+        .env("REGISTRY_URL", plan.endpoints.registry_url.as_deref().unwrap_or_default());
     Ok(command)
 }

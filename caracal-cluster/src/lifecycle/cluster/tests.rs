@@ -30,6 +30,46 @@ fn what_kept_data_does_not_survive_is_refused_with_the_way_out() {
 }
 
 #[test]
+fn another_mode_profile_or_quorum_than_the_kept_data_is_of_is_refused() {
+    let moved = refusal(|spec| spec.metadata = Metadata::Kraft).unwrap();
+    assert!(moved.contains("zookeeper") && moved.contains("kraft") && moved.contains("migration"), "{moved}");
+    let kraft = ClusterSpec::parse("metadata = \"kraft\"", "x").unwrap();
+    let record = new_record(&kraft);
+    assert_eq!((record.zookeepers, record.controllers), (0, 3));
+    assert!(refuse_kept_data(&kraft, &record).is_ok());
+    for change in ["controllers = 1", "roles = \"combined\""] {
+        let other = ClusterSpec::parse(&format!("metadata = \"kraft\"\n[kafka]\n{change}"), "x").unwrap();
+        let error = refuse_kept_data(&other, &record).unwrap_err().to_string();
+        assert!(error.contains("3, nodes of their own") && error.contains("down -v"), "{error}");
+    }
+}
+
+#[test]
+fn a_flag_that_says_another_kind_is_refused_by_what_it_says() {
+    let temp = TempDir::new().unwrap();
+    let root = StateRoot::at(&temp.path().join("state")).unwrap();
+    let kraft = ClusterSpec::parse("metadata = \"kraft\"", "x").unwrap();
+    let dir = root.cluster(&kraft.name);
+    dir.create().unwrap();
+    dir.write_json(&dir.record(), &new_record(&kraft)).unwrap();
+    dir.write(&dir.spec(), kraft.to_toml().as_bytes()).unwrap();
+    let looked = |overrides: Overrides| {
+        let described = Described { overrides, ..Described::default() };
+        Cluster::for_looking(&root, Some(&kraft.name), &described).map(|cluster| cluster.plan.metadata)
+    };
+    let metadata = |metadata| Overrides { metadata: Some(metadata), ..Overrides::default() };
+    let error = looked(metadata(Metadata::Zookeeper)).unwrap_err().to_string();
+    assert!(error.contains("metadata mode kraft") && error.contains("down -v"), "{error}");
+    let minimal = Overrides { profile: Some(crate::spec::Profile::Minimal), ..Overrides::default() };
+    let error = looked(minimal).unwrap_err().to_string();
+    assert!(error.contains("profile full") && error.contains("minimal"), "{error}");
+    let version = Overrides { kafka_version: Some("3.9.2".to_owned()), ..Overrides::default() };
+    let error = looked(version).unwrap_err().to_string();
+    assert!(error.contains("Kafka 4.3.1") && error.contains("upgrade"), "{error}");
+    assert_eq!(looked(metadata(Metadata::Kraft)).unwrap(), Metadata::Kraft);
+}
+
+#[test]
 fn every_cluster_has_an_identity_of_its_own() {
     let spec = ClusterSpec::default();
     assert_ne!(new_record(&spec).cluster_id, new_record(&spec).cluster_id);
@@ -45,8 +85,8 @@ fn a_newer_versions_directory_is_refused_by_its_number_not_by_a_key_of_its_descr
     let record = ClusterRecord { format: STATE_FORMAT + 1, ..new_record(&spec) };
     dir.write_json(&dir.record(), &record).unwrap();
     dir.write(&dir.spec(), format!("key_of_a_newer_version = 1\n{}", spec.to_toml()).as_bytes()).unwrap();
-    let looked = Cluster::for_looking(&root, Some(&spec.name), None).unwrap_err();
-    let changed = Cluster::for_change(&root, Some(&spec.name), None, "up").unwrap_err();
+    let looked = Cluster::for_looking(&root, Some(&spec.name), &Described::default()).unwrap_err();
+    let changed = Cluster::for_change(&root, Some(&spec.name), &Described::default(), "up").unwrap_err();
     for error in [looked.to_string(), changed.to_string()] {
         assert!(error.contains(&format!("format {}", STATE_FORMAT + 1)), "{error}");
         assert!(error.contains("newer version") && !error.contains("unknown field"), "{error}");
@@ -58,6 +98,6 @@ fn a_path_that_is_no_text_is_refused_before_anything_is_made() {
     use std::os::unix::ffi::OsStrExt as _;
     let temp = TempDir::new().unwrap();
     let root = StateRoot::at(&temp.path().join(std::ffi::OsStr::from_bytes(b"a\xff"))).unwrap();
-    let error = Cluster::for_looking(&root, None, None).unwrap_err().to_string();
+    let error = Cluster::for_looking(&root, None, &Described::default()).unwrap_err().to_string();
     assert!(error.contains("is not UTF-8") && error.contains("CARACAL_STATE_DIR"), "{error}");
 }

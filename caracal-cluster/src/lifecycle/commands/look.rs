@@ -7,7 +7,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::{CommandError, Selection, remains};
-use crate::dir::{ClusterDir, StateRoot};
+use crate::dir::{ClusterDir, ClusterRecord, StateRoot};
 use crate::lifecycle::cluster::{self, Cluster};
 use crate::lifecycle::down::Remains;
 use crate::lifecycle::error::chain;
@@ -218,10 +218,11 @@ fn summary(root: &StateRoot, name: &ClusterName) -> ClusterSummary {
         Err(error) => Some(chain(error)),
     };
     let record = record.ok().flatten();
+    let planned = cluster::last_plan(&dir).map(|plan| plan.nodes.len());
     ClusterSummary {
         cluster: name.clone(),
         directory: dir.path(),
-        nodes: record.as_ref().map_or(0, |r| usize::from(r.brokers) + usize::from(r.zookeepers) + 1),
+        nodes: planned.unwrap_or_else(|| record.as_ref().map_or(0, ClusterRecord::nodes)),
         runtime: record.as_ref().map(|record| record.runtime.clone()),
         kafka_version: record.as_ref().map(|record| record.kafka_version.clone()),
         registry: record.as_ref().map(|record| format!("{} {}", record.registry, record.registry_version)),

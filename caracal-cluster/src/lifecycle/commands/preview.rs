@@ -130,7 +130,7 @@ pub async fn plan(selection: &Selection) -> Result<PlanReport, CommandError> {
 /// The cluster to look at, and why `up` would refuse it.
 fn resolve(selection: &Selection) -> Result<(Cluster, Option<Note>), CommandError> {
     let (root, name) = (&selection.root, selection.name.as_ref());
-    let error = match Cluster::for_looking(root, name, selection.spec_file.as_deref()) {
+    let error = match Cluster::for_looking(root, name, &selection.described()) {
         Ok(cluster) => return Ok((cluster, None)),
         // A file that was named is being tried: there is nothing else to show.
         Err(error) if selection.spec_file.is_some() => return Err(error.into()),
@@ -163,7 +163,7 @@ async fn steps(cluster: Cluster, told: Arc<Mutex<Vec<String>>>) -> Vec<PlannedSt
     });
     let mut world = ClusterWorld::new(cluster, reporter);
     let mut steps: Vec<PlannedStep> = Vec::new();
-    for step in Step::ALL {
+    for step in Step::of(&world.cluster().plan) {
         let blocked = prerequisites(step)
             .iter()
             .find(|needed| steps.iter().any(|seen| seen.step == **needed && stands_not(seen.standing)));
@@ -190,10 +190,15 @@ fn stands_not(standing: Standing) -> bool {
 fn prerequisites(step: Step) -> &'static [Step] {
     match step {
         Step::Preflight | Step::Credentials | Step::Distribution => &[],
-        Step::Configuration | Step::Ensemble | Step::Brokers | Step::RegistryLaunch | Step::Clients => {
-            &[Step::Credentials]
-        }
+        Step::Configuration
+        | Step::Format
+        | Step::Ensemble
+        | Step::Controllers
+        | Step::Brokers
+        | Step::RegistryLaunch
+        | Step::Clients => &[Step::Credentials],
         Step::Users => &[Step::Ensemble],
+        Step::LaterUsers => &[Step::Brokers],
         Step::Acls | Step::Topics => &[Step::Brokers],
         Step::Logins => &[Step::Users, Step::Brokers],
         Step::RegistryReady => &[Step::RegistryLaunch],

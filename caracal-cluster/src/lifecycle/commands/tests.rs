@@ -103,7 +103,7 @@ async fn drift_of_a_rendered_file_is_shown_as_lines() {
     let scratch = tempfile::tempdir().unwrap();
     let selection = with_spec(&scratch, "caracal", "");
     credentials(&selection, &Reporter::silent(), std::future::pending()).await.unwrap();
-    let cluster = Cluster::for_looking(&selection.root, None, None).unwrap();
+    let cluster = Cluster::for_looking(&selection.root, None, &Described::default()).unwrap();
     let node = cluster.plan.node("caracal-kafka-1").unwrap();
     let file = node.files.iter().find(|file| file.path.ends_with("server.properties")).unwrap();
     let changed = file.text.replace("broker.id=1", "broker.id=9");
@@ -148,7 +148,7 @@ async fn a_description_that_new_rules_refuse_keeps_nobody_from_looking_or_ending
         let scratch = tempfile::tempdir().unwrap();
         let selection = with_spec(&scratch, "caracal", "");
         credentials(&selection, &Reporter::silent(), std::future::pending()).await.unwrap();
-        let mut made = Cluster::for_looking(&selection.root, None, None).unwrap();
+        let mut made = Cluster::for_looking(&selection.root, None, &Described::default()).unwrap();
         made.remember_carried_out().unwrap();
         made.dir.write(&made.dir.spec(), format!("name = \"caracal\"\n{old}").as_bytes()).unwrap();
         let named = Selection { spec_file: None, ..selection.clone() };
@@ -174,7 +174,7 @@ async fn a_secret_that_lies_in_a_rendered_file_is_not_shown_as_a_difference() {
     let scratch = tempfile::tempdir().unwrap();
     let selection = with_spec(&scratch, "caracal", "");
     credentials(&selection, &Reporter::silent(), std::future::pending()).await.unwrap();
-    let cluster = Cluster::for_looking(&selection.root, None, None).unwrap();
+    let cluster = Cluster::for_looking(&selection.root, None, &Described::default()).unwrap();
     let node = cluster.plan.node("caracal-kafka-1").unwrap();
     let file = node.files.iter().find(|file| file.path.ends_with("server.properties")).unwrap();
     let old = format!("{}password.encoder.secret=hunter2\n", file.text);

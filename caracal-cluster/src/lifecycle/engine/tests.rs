@@ -13,6 +13,12 @@ struct Model {
     done: BTreeSet<(Step, u8)>,
     applied: Vec<Step>,
     fuel: Option<u32>,
+    steps: &'static [Step],
+}
+
+/// Models of both kinds of clusters.
+fn models() -> [Model; 2] {
+    [&Step::ZOOKEEPER[..], &Step::KRAFT].map(|steps| Model { steps, ..Model::default() })
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +51,7 @@ impl World for Model {
     }
 
     async fn apply(&mut self, step: Step, _: &Observed) -> Result<Applied, Killed> {
-        for before in Step::ALL.iter().take_while(|before| **before != step) {
+        for before in self.steps.iter().take_while(|before| **before != step) {
             assert!(self.done.contains(&(*before, 1)), "{step:?} before {before:?}");
         }
         for half in 0..2 {
@@ -58,37 +64,52 @@ impl World for Model {
 }
 
 async fn up(model: &mut Model) -> Result<Vec<StepReport>, EngineError<Killed>> {
-    run(model, &Step::ALL, &Reporter::silent(), std::future::pending()).await
+    run(model, model.steps, &Reporter::silent(), std::future::pending()).await
 }
 
 #[tokio::test]
 async fn a_second_run_changes_nothing() {
-    let mut model = Model::default();
-    up(&mut model).await.unwrap();
-    assert_eq!(model.applied, Step::ALL);
-    let reports = up(&mut model).await.unwrap();
-    assert_eq!(model.applied.len(), Step::ALL.len(), "nothing was applied again");
-    assert!(reports.iter().all(|report| matches!(report.outcome, Outcome::Unchanged(_))));
-}
-
-#[tokio::test]
-async fn killed_at_every_point_the_next_run_converges() {
-    let mut whole = Model::default();
-    up(&mut whole).await.unwrap();
-    for fuel in 0..(Step::ALL.len() as u32 * 3) {
-        let mut model = Model { fuel: Some(fuel), ..Model::default() };
-        let error = up(&mut model).await.unwrap_err();
-        assert!(matches!(error, EngineError::Step { .. }));
-        model.fuel = None;
+    for mut model in models() {
         up(&mut model).await.unwrap();
-        assert_eq!(model.done, whole.done, "killed after {fuel} actions");
+        assert_eq!(model.applied, model.steps);
+        let reports = up(&mut model).await.unwrap();
+        assert_eq!(model.applied.len(), model.steps.len(), "nothing was applied again");
+        assert!(reports.iter().all(|report| matches!(report.outcome, Outcome::Unchanged(_))));
     }
 }
 
 #[tokio::test]
+async fn killed_at_every_point_the_next_run_converges() {
+    for fresh in models() {
+        let mut whole = fresh.clone();
+        up(&mut whole).await.unwrap();
+        for fuel in 0..(fresh.steps.len() as u32 * 3) {
+            let mut model = Model { fuel: Some(fuel), ..fresh.clone() };
+            let error = up(&mut model).await.unwrap_err();
+            assert!(matches!(error, EngineError::Step { .. }));
+            model.fuel = None;
+            up(&mut model).await.unwrap();
+            assert_eq!(model.done, whole.done, "killed after {fuel} actions");
+        }
+    }
+}
+
+#[test]
+fn a_plans_steps_are_those_of_its_mode_and_its_nodes() {
+    let mut plan = crate::plan::tests::default_plan();
+    assert_eq!(Step::of(&plan), Step::ZOOKEEPER);
+    plan.metadata = Metadata::Kraft;
+    plan.nodes.retain(|node| node.role == NodeRole::Broker);
+    let steps = Step::of(&plan);
+    assert!(steps.contains(&Step::Format) && !steps.contains(&Step::Controllers), "{steps:?}");
+    assert_eq!(steps.last(), Some(&Step::Logins), "{steps:?}");
+}
+
+#[tokio::test]
 async fn cancellation_names_the_step_and_stops() {
-    let mut model = Model::default();
-    let error = run(&mut model, &Step::ALL, &Reporter::silent(), std::future::ready(())).await.unwrap_err();
+    let [mut model, _] = models();
+    let error =
+        run(&mut model, &Step::ZOOKEEPER, &Reporter::silent(), std::future::ready(())).await.unwrap_err();
     assert!(matches!(error, EngineError::Interrupted { step: Step::Preflight }));
     assert!(model.done.is_empty());
 }
@@ -98,14 +119,15 @@ proptest! {
     fn any_sequence_of_deaths_converges(deaths in prop::collection::vec(0_u32..60, 0..6)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let mut model = Model::default();
-            for fuel in deaths {
-                model.fuel = Some(fuel);
-                let _ = up(&mut model).await;
+            for mut model in models() {
+                for fuel in &deaths {
+                    model.fuel = Some(*fuel);
+                    let _ = up(&mut model).await;
+                }
+                model.fuel = None;
+                up(&mut model).await.unwrap();
+                assert_eq!(model.done.len(), model.steps.len() * 2);
             }
-            model.fuel = None;
-            up(&mut model).await.unwrap();
-            assert_eq!(model.done.len(), Step::ALL.len() * 2);
         });
     }
 }

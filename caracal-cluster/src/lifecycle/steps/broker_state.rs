@@ -9,7 +9,8 @@ use crate::admin::{AclDrift, Admin, TopicDrift, TopicState};
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Applied, Event, Observed};
 use crate::lifecycle::error::{StepError, chain};
-use crate::plan::{TopicOwner, TopicPlan};
+use crate::plan::{AclRule, TopicOwner, TopicPlan};
+use crate::spec::Metadata;
 use crate::wait::{Probe, WaitError, wait_for};
 use crate::wire::{Deadline, records};
 
@@ -56,9 +57,39 @@ pub(in crate::lifecycle) async fn apply_acls(world: &mut ClusterWorld) -> Result
         .filter_map(|outcome| outcome.result.as_ref().err().map(ToString::to_string))
         .collect();
     if failed.is_empty() {
+        if world.cluster.plan.metadata == Metadata::Kraft {
+            await_rules(world, &planned).await?;
+        }
         return Ok(acl_summary(planned.len()).into());
     }
     Err(StepError::Items { what: "access rules that could not be made".to_owned(), items: failed })
+}
+
+/// With KRaft a broker learns of rules a moment after the controllers have them, each by itself; until then it
+/// refuses what they allow.
+async fn await_rules(world: &ClusterWorld, planned: &[AclRule]) -> Result<(), StepError> {
+    wait_for("every broker to know the access rules", DEADLINE, INTERVAL, || async {
+        let admins = match world.access().admins() {
+            Ok(admins) => admins,
+            Err(error) => return Probe::Failed(StepError::from(error)),
+        };
+        for (id, mut admin) in admins {
+            match admin.acls(Deadline::after(LOOK)).await {
+                Ok(found) if AclDrift::between(planned, &found).missing.is_empty() => {}
+                Ok(_) => return Probe::NotYet(format!("broker {id} does not know all of them")),
+                Err(error) => return Probe::NotYet(chain(&error)),
+            }
+        }
+        Probe::Ready(())
+    })
+    .await
+    .map_err(|error: WaitError<StepError>| match error {
+        WaitError::Failed(error) => error,
+        other => StepError::Items {
+            what: "access rules that a broker does not know".to_owned(),
+            items: vec![chain(&other)],
+        },
+    })
 }
 
 /// Lets the brokers begin with the 50 partitions of `__consumer_offsets`, which takes them seconds.

@@ -58,17 +58,16 @@ pub(in crate::lifecycle) async fn apply(world: &mut ClusterWorld) -> Result<Appl
 
 fn artifacts(world: &ClusterWorld) -> impl Iterator<Item = &'static Artifact> + use<> {
     let spec = &world.cluster.spec;
+    let registry = spec.registry.enabled.then(Artifact::registry);
     let agent = spec.metrics.enabled.then(Artifact::metrics_agent);
-    Artifact::kafka(&spec.kafka.version).into_iter().chain([Artifact::registry()]).chain(agent)
+    Artifact::kafka(&spec.kafka.version).into_iter().chain(registry).chain(agent)
 }
 
 fn summary(world: &ClusterWorld, java: &Java) -> String {
-    let registry = Artifact::registry();
-    format!(
-        "Java {}, Kafka {}, {} {}",
-        java.version,
-        world.cluster.spec.kafka.version,
-        world.cluster.plan.registry.label(),
-        registry.version()
-    )
+    let (version, kafka) = (&java.version, &world.cluster.spec.kafka.version);
+    if !world.cluster.spec.registry.enabled {
+        return format!("Java {version}, Kafka {kafka}");
+    }
+    let registry = world.cluster.plan.registry.label();
+    format!("Java {version}, Kafka {kafka}, {registry} {}", Artifact::registry().version())
 }

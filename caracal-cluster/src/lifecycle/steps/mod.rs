@@ -3,9 +3,12 @@
 pub(super) mod broker_state;
 pub(super) mod distribution;
 pub(super) mod files;
+pub(super) mod format;
+pub(super) mod later_users;
 pub(super) mod nodes;
 pub(crate) mod preflight;
 pub(super) mod proof;
+pub(super) mod quorum;
 pub(super) mod registry;
 mod restart;
 pub(super) mod session;

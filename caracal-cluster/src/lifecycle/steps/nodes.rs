@@ -10,9 +10,8 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use tokio::sync::Mutex;
 
-use super::registry;
 use super::restart::{self, Restart};
-use super::session;
+use super::{format, quorum, registry, session};
 use crate::credentials::NodeFiles;
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Applied, Event, Observed};
@@ -33,7 +32,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How long a stage gets to become ready.
 pub(in crate::lifecycle) fn patience(role: NodeRole) -> Duration {
     match role {
-        NodeRole::Zookeeper => Duration::from_secs(90),
+        NodeRole::Zookeeper | NodeRole::Controller => Duration::from_secs(90),
         NodeRole::Broker | NodeRole::SchemaRegistry => Duration::from_secs(180),
     }
 }
@@ -144,7 +143,9 @@ pub(in crate::lifecycle) async fn launch(world: &ClusterWorld, role: NodeRole) -
 /// Starts every node of a role that does not run; returns how many.
 async fn start_missing(world: &ClusterWorld, role: NodeRole) -> Result<usize, StepError> {
     let mut started = 0;
-    for node in world.cluster.plan.nodes_of(role) {
+    let mut nodes: Vec<&NodePlan> = world.cluster.plan.nodes_of(role).collect();
+    nodes.sort_by_key(|node| format::has_lost_its_log(world, node));
+    for node in nodes {
         if !world.runtime.observe(node).is_running() {
             start(world, node).await?;
             started += 1;
@@ -154,10 +155,18 @@ async fn start_missing(world: &ClusterWorld, role: NodeRole) -> Result<usize, St
 }
 
 async fn start(world: &ClusterWorld, node: &NodePlan) -> Result<(), StepError> {
-    session::former_run_is_forgotten(world, node).await?;
+    may_start(world, node).await?;
     remember(world, node)?;
     registry::forget_proof(world, node)?;
     Ok(world.runtime.start(node)?)
+}
+
+/// Waits for what must have happened elsewhere before a node starts.
+pub(in crate::lifecycle) async fn may_start(world: &ClusterWorld, node: &NodePlan) -> Result<(), StepError> {
+    if format::has_lost_its_log(world, node) {
+        quorum::somebody_leads(world, node).await?;
+    }
+    session::former_run_is_forgotten(world, node).await
 }
 
 /// Stops nodes at the same time.
@@ -223,7 +232,7 @@ async fn serving(world: &ClusterWorld, role: NodeRole, patience: Duration) -> Re
     let nodes: Vec<&NodePlan> = world.cluster.plan.nodes_of(role).collect();
     let seen = try_join_all(nodes.iter().map(|node| serve_one(world, node, patience))).await?;
     Ok(match role {
-        NodeRole::Zookeeper => format!("{} nodes, {}", nodes.len(), seen.join(", ")),
+        NodeRole::Zookeeper | NodeRole::Controller => format!("{} nodes, {}", nodes.len(), seen.join(", ")),
         NodeRole::Broker => format!("{} brokers know each other", nodes.len()),
         NodeRole::SchemaRegistry => "running".to_owned(),
     })
@@ -237,6 +246,7 @@ pub(in crate::lifecycle) async fn serve_one(
     match node.role {
         NodeRole::Zookeeper => member(world, node, patience).await,
         NodeRole::Broker => broker(world, node, patience).await,
+        NodeRole::Controller => quorum::member(world, node, patience).await,
         NodeRole::SchemaRegistry => Ok("running".to_owned()),
     }
 }

@@ -62,7 +62,12 @@ pub(in crate::lifecycle) async fn logins(world: &mut ClusterWorld) -> Result<Obs
     .await?;
     let ensemble = access.zookeepers();
     try_join_all(ensemble.iter().map(|endpoint| zookeeper_refuses(endpoint, &bare_control))).await?;
-    let refused = listeners.len() + ensemble.len();
+    let controllers = access.controllers();
+    try_join_all(
+        controllers.iter().map(|listener| refused_without_certificate(&listener.endpoint, &bare_control)),
+    )
+    .await?;
+    let refused = listeners.len() + ensemble.len() + controllers.len();
     Ok(Observed::Satisfied(format!(
         "{logins} log-ins accepted, {refused} handshakes without certificate refused"
     )))

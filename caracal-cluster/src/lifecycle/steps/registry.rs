@@ -109,7 +109,7 @@ async fn missing_schemas<'a>(
 }
 
 pub(super) fn client(world: &ClusterWorld) -> Result<Registry, StepError> {
-    Ok(Registry::new(&world.cluster.plan.endpoints.registry_url)?)
+    Ok(Registry::new(world.cluster.plan.endpoints.registry_url.as_deref().unwrap_or_default())?)
 }
 
 fn registry_node(world: &ClusterWorld) -> Option<&NodePlan> {
@@ -148,7 +148,8 @@ fn wanted_compatibility(world: &ClusterWorld) -> String {
 
 fn summary(world: &ClusterWorld) -> String {
     let plan = &world.cluster.plan;
-    format!("{} {} at {}", plan.registry.label(), plan.registry_version, plan.endpoints.registry_url)
+    let url = plan.endpoints.registry_url.as_deref().unwrap_or_default();
+    format!("{} {} at {url}", plan.registry.label(), plan.registry_version)
 }
 
 fn schema_summary(subjects: &[SubjectPlan]) -> String {

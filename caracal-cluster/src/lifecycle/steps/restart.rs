@@ -39,7 +39,7 @@ impl Restart {
 /// without it.
 pub(super) fn dependents(role: NodeRole) -> &'static [NodeRole] {
     match role {
-        NodeRole::Zookeeper => &[NodeRole::SchemaRegistry, NodeRole::Broker],
+        NodeRole::Zookeeper | NodeRole::Controller => &[NodeRole::SchemaRegistry, NodeRole::Broker],
         NodeRole::Broker => &[NodeRole::SchemaRegistry],
         NodeRole::SchemaRegistry => &[],
     }
@@ -112,8 +112,9 @@ mod tests {
 
     #[test]
     fn whoever_depends_on_a_role_is_stopped_before_it() {
-        use NodeRole::{Broker, SchemaRegistry, Zookeeper};
+        use NodeRole::{Broker, Controller, SchemaRegistry, Zookeeper};
         assert_eq!(dependents(Zookeeper), [SchemaRegistry, Broker]);
+        assert_eq!(dependents(Controller), [SchemaRegistry, Broker]);
         assert_eq!(dependents(Broker), [SchemaRegistry]);
         assert!(dependents(SchemaRegistry).is_empty());
     }

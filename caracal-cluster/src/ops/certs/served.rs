@@ -11,7 +11,7 @@ use crate::lifecycle::chain;
 use crate::names::ClusterName;
 use crate::ops::facts::{self, Certificate};
 use crate::ops::{Operated, OpsError, millis_since};
-use crate::plan::{ListenerPlan, NodePlan, NodeRole, Role, SecretContent};
+use crate::plan::{CONTROLLER_LISTENER, ListenerPlan, NodePlan, NodeRole, Role, SecretContent};
 use crate::probe::tls::served_certificate;
 use crate::wire::{Deadline, Endpoint, TlsConfig};
 
@@ -87,7 +87,8 @@ pub(super) async fn listeners(
     let plan = &operated.cluster().plan;
     let nodes = plan.nodes.iter().filter(|node| only.is_none_or(|only| only.name == node.name));
     let asked = nodes.flat_map(|node| {
-        let tls = if node.role == NodeRole::Zookeeper { &control } else { &data };
+        let metadata = matches!(node.role, NodeRole::Zookeeper | NodeRole::Controller);
+        let tls = if metadata { &control } else { &data };
         let known = certificate_of(node);
         node.listeners
             .iter()
@@ -106,7 +107,9 @@ pub(super) async fn listeners(
 
 fn is_asked(node: &NodePlan, listener: &ListenerPlan) -> bool {
     match node.role {
-        NodeRole::Broker => true,
+        // A broker that is a controller too presents another certificate there.
+        NodeRole::Broker => listener.name.as_str() != CONTROLLER_LISTENER,
+        NodeRole::Controller => listener.name.as_str() == CONTROLLER_LISTENER,
         NodeRole::Zookeeper => listener.name.as_str() == "CLIENT",
         NodeRole::SchemaRegistry => false,
     }

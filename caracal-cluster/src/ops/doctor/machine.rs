@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use super::Finding;
 use crate::distribution::{self, Artifact, Cache, JavaPolicy, on_path};
 use crate::lifecycle::chain;
-use crate::lifecycle::cluster::Cluster;
+use crate::lifecycle::cluster::{Cluster, Described};
 use crate::lifecycle::commands::Selection;
 use crate::lifecycle::steps::preflight::LEAST_FREE_BYTES;
 use crate::ports;
@@ -23,7 +23,7 @@ const DOWNLOADS: u64 = 600 << 20;
 
 pub(super) async fn findings(selection: &Selection) -> Vec<Finding> {
     let cache = Cache::discover();
-    let cluster = Cluster::for_looking(&selection.root, selection.name.as_ref(), None);
+    let cluster = Cluster::for_looking(&selection.root, selection.name.as_ref(), &Described::default());
     let mut findings = Vec::new();
     match &cache {
         Ok(cache) => {

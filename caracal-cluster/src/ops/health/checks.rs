@@ -4,6 +4,7 @@ use futures::future::join_all;
 use time::OffsetDateTime;
 
 use super::{Check, Options, Partitions, State};
+use crate::admin::quorum::{self, Controller, Part};
 use crate::admin::{AdminError, TopicState, log_dirs};
 use crate::lifecycle::chain;
 use crate::ops::{Operated, OpsError};
@@ -82,8 +83,36 @@ impl Found {
         self.checks.push(check("quorum", "ensemble", state, seen));
     }
 
+    /// Whether KRaft's controllers have a leader and a quorum.
+    pub(super) fn controllers(&mut self, controllers: Vec<Controller>) {
+        if controllers.is_empty() {
+            return;
+        }
+        let (all, needed) = (controllers.len(), controllers.len() / 2 + 1);
+        let serving = controllers.iter().filter(|seen| seen.part.serves()).count();
+        for seen in &controllers {
+            if matches!(seen.part, Part::Leads) {
+                self.leader = Some(seen.node.clone());
+                self.controller = Some(seen.id);
+            }
+            let state = if seen.part.serves() { State::Ok } else { State::Failed };
+            let text = match &seen.part {
+                Part::Silent(error) => chain(error),
+                part => part.to_string(),
+            };
+            self.checks.push(check("voter", &seen.node, state, text));
+        }
+        let leader = self.leader.as_deref();
+        let state = if serving >= needed && leader.is_some() { State::Ok } else { State::Failed };
+        let leader = leader.unwrap_or("nobody");
+        let seen = format!("{serving} of {all} serve, {needed} are needed; led by {leader}");
+        self.checks.push(check("quorum", "controllers", state, seen));
+    }
+
     /// Whether every broker lets the administrator in, is registered, and can use its disks.
-    pub(super) fn brokers(&mut self, brokers: Vec<Seen>) {
+    ///
+    /// With KRaft the controller is one of the quorum's, and what brokers call it is any broker.
+    pub(super) fn brokers(&mut self, brokers: Vec<Seen>, kraft: bool) {
         let registered: Vec<i32> =
             brokers.iter().filter_map(|seen| seen.outcome.as_ref().ok()).flat_map(Looked::brokers).collect();
         for seen in brokers {
@@ -94,14 +123,20 @@ impl Found {
                     let (state, text) = if known {
                         (State::Ok, "logs the administrator in, is registered".to_owned())
                     } else {
-                        let why = "answers, but no broker knows it: it is not registered in ZooKeeper";
-                        (State::Failed, why.to_owned())
+                        let at = if kraft { "with the controllers" } else { "in ZooKeeper" };
+                        let why = format!("answers, but no broker knows it: it is not registered {at}");
+                        (State::Failed, why)
                     };
                     self.checks.push(check("broker", seen.node.clone(), state, text));
                     self.checks.push(looked.log_dirs(&seen.node));
-                    self.controller = self.controller.or(looked.metadata.controller);
+                    if !kraft {
+                        self.controller = self.controller.or(looked.metadata.controller);
+                    }
                 }
             }
+        }
+        if kraft {
+            return;
         }
         let named = self.controller.filter(|id| registered.contains(id));
         let (state, seen) = match named {
@@ -213,6 +248,12 @@ pub(super) async fn ensemble(
     Ok(join_all(looks).await)
 }
 
+/// KRaft's controllers, each with its part in the quorum; none with ZooKeeper.
+pub(super) async fn controllers(operated: &Operated, options: &Options) -> Result<Vec<Controller>, OpsError> {
+    let access = operated.access();
+    Ok(quorum::look(&access.controllers(), &access.controllers_tls()?, options.patience).await)
+}
+
 /// One broker that was asked.
 pub(super) struct Seen {
     node: String,
@@ -286,7 +327,7 @@ pub(super) async fn registry(operated: &Operated, options: &Options) -> Option<C
     let node = plan.nodes_of(NodeRole::SchemaRegistry).next()?;
     let name = node.name.as_str();
     let asked = async {
-        let registry = Registry::new(&plan.endpoints.registry_url)?;
+        let registry = Registry::new(plan.endpoints.registry_url.as_deref().unwrap_or_default())?;
         let level = registry.compatibility().await?;
         let subjects = registry.subjects().await?.len();
         if options.writes {

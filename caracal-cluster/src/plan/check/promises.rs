@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{Note, Severity, add};
-use crate::plan::{ClusterPlan, METRICS, NodeRole, Role, twin};
+use crate::plan::pki::METADATA_CLIENT;
+use crate::plan::{CONTROLLER_LISTENER, ClusterPlan, METRICS, NodeRole, Role, twin};
 use crate::properties;
+use crate::spec::Metadata;
 
 /// `super.users` is who the plan calls a super user, and the twin of an inter-broker user while nobody has
 /// its name; one more would be somebody whom no access rule holds.
@@ -14,7 +16,11 @@ pub(super) fn super_users(plan: &ClusterPlan, notes: &mut Vec<Note>) {
     let brokers = plan.users.iter().filter(|user| user.role == Role::InterBroker);
     wanted
         .extend(brokers.filter_map(|user| twin(user.name.as_str())).filter(|twin| plan.user(twin).is_none()));
-    for node in plan.nodes_of(NodeRole::Broker) {
+    // With KRaft every node is one by its certificate, and so is whoever looks at the quorum for us.
+    let nodes = plan.kraft_nodes().map(|node| node.name.as_str()).chain([METADATA_CLIENT]);
+    wanted.extend(nodes.filter(|_| plan.metadata == Metadata::Kraft).map(|name| format!("CN={name}")));
+    for node in plan.nodes.iter().filter(|node| matches!(node.role, NodeRole::Broker | NodeRole::Controller))
+    {
         let entries = node
             .files
             .iter()
@@ -34,30 +40,47 @@ pub(super) fn super_users(plan: &ClusterPlan, notes: &mut Vec<Note>) {
 }
 
 /// What a file must say for access to be denied by default and every connection to be mutual TLS.
-const NEEDED: [(&str, &str, &str); 5] = [
+const NEEDED: [(&str, &str, &str); 1] = [("server.properties", "allow.everyone.if.no.acl.found", "false")];
+
+/// The same where ZooKeeper keeps the metadata.
+const NEEDED_WITH_ZOOKEEPER: [(&str, &str, &str); 4] = [
     ("server.properties", "authorizer.class.name", "kafka.security.authorizer.AclAuthorizer"),
-    ("server.properties", "allow.everyone.if.no.acl.found", "false"),
     ("server.properties", "zookeeper.set.acl", "true"),
     ("server.properties", "zookeeper.ssl.client.enable", "true"),
     ("zoo.cfg", "sslQuorum", "true"),
 ];
 
+/// The same with KRaft.
+const NEEDED_WITH_KRAFT: [(&str, &str, &str); 3] = [
+    ("server.properties", "authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+    ("server.properties", "controller.listener.names", CONTROLLER_LISTENER),
+    ("server.properties", "listener.name.controller.ssl.endpoint.identification.algorithm", "https"),
+];
+
 pub(super) fn settings(plan: &ClusterPlan, notes: &mut Vec<Note>) {
+    let of_the_mode = match plan.metadata {
+        Metadata::Zookeeper => &NEEDED_WITH_ZOOKEEPER[..],
+        Metadata::Kraft => &NEEDED_WITH_KRAFT,
+    };
+    // Kafka has no SCRAM between controllers: there a certificate is the whole log-in.
+    let controllers = format!("{CONTROLLER_LISTENER}:SSL");
+    let is_protected =
+        |part: &str| part.ends_with(":SASL_SSL") || (plan.metadata == Metadata::Kraft && part == controllers);
     for node in &plan.nodes {
         let mut wrong = |key: &str, consequence: &str| {
             add(notes, Severity::Error, format!("{}: {key}", node.name), consequence);
         };
         for file in &node.files {
             let entries = properties::parse(&file.text);
-            for (_, key, wanted) in NEEDED.iter().filter(|(name, ..)| file.path.ends_with(name)) {
+            for (_, key, wanted) in
+                NEEDED.iter().chain(of_the_mode).filter(|(name, ..)| file.path.ends_with(name))
+            {
                 if !entries.iter().any(|(known, value)| known == key && value == wanted) {
                     wrong(key, &format!("is not `{wanted}`, which access and encryption depend on"));
                 }
             }
             for (key, value) in &entries {
-                if key == "listener.security.protocol.map"
-                    && !value.split(',').all(|part| part.ends_with(":SASL_SSL"))
-                {
+                if key == "listener.security.protocol.map" && !value.split(',').all(is_protected) {
                     wrong(key, "has a listener that is not SASL_SSL");
                 }
                 if key.starts_with("clientPort") && file.path.ends_with("zoo.cfg") {
@@ -87,8 +110,9 @@ pub(super) fn topics(plan: &ClusterPlan, notes: &mut Vec<Note>) {
 #[cfg(test)]
 mod tests {
     use crate::plan::check::{Severity, check};
-    use crate::plan::tests::default_plan;
-    use crate::plan::{ClusterPlan, NodeRole};
+    use crate::plan::tests::{default_plan, golden_inputs};
+    use crate::plan::{ClusterPlan, NodeRole, plan};
+    use crate::spec::ClusterSpec;
 
     fn errors(plan: &ClusterPlan) -> Vec<String> {
         check(plan).into_iter().filter(|n| n.severity == Severity::Error).map(|n| n.key).collect()
@@ -153,6 +177,26 @@ mod tests {
         let mut plan = default_plan();
         plan.nodes[0].listeners[0].ca = None;
         assert!(!errors(&plan).is_empty());
+    }
+
+    #[test]
+    fn a_kraft_plan_keeps_its_own_promises() {
+        use NodeRole::{Broker, Controller};
+        let spec = ClusterSpec::parse("metadata = \"kraft\"", "x").unwrap();
+        let plan = || plan(&spec, &golden_inputs(&spec)).unwrap();
+        assert_eq!(errors(&plan()), Vec::<String>::new());
+        for (role, from, to, key) in [
+            (Controller, "CONTROLLER:SSL", "CONTROLLER:PLAINTEXT", "listener.security.protocol.map"),
+            (Broker, "EXTERNAL:SASL_SSL", "EXTERNAL:SSL", "listener.security.protocol.map"),
+            (Controller, "StandardAuthorizer", "NoAuthorizer", "authorizer.class.name"),
+            (Broker, ";User:CN=caracal-metadata-client", ";User:CN=anybody", "super.users"),
+            (Controller, ";User:CN=caracal-kafka-1", "", "super.users"),
+        ] {
+            let mut plan = plan();
+            replace(&mut plan, role, "server.properties", from, to);
+            let found = errors(&plan);
+            assert!(found.len() == 1 && found[0].ends_with(&format!(": {key}")), "{key}: {found:?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
+use crate::admin::quorum;
 use crate::lifecycle::{Access, chain};
 use crate::names::UserName;
 use crate::plan::{BOOTSTRAP_CERTIFICATE, Ca, ClusterPlan, SubjectPlan, UserPlan};
@@ -36,6 +37,7 @@ pub(super) enum Attempt {
     LogIn { at: Endpoint, user: UserName, how: LogInAs },
     OldTls { at: Endpoint },
     Plaintext { at: Endpoint, spoken: Spoken },
+    Quorum { at: Endpoint, presented: Presented },
     Reach { at: Endpoint, from_outside: bool },
     Registry(RegistryAct),
     SilentHandshake { at: Endpoint, trusted: Ca, presented: Presented },
@@ -112,6 +114,10 @@ impl Attempt {
             Self::LogIn { at, user, how } => log_in(context, at, user, how, deadline).await,
             Self::OldTls { at } => old_tls(context, at, deadline).await,
             Self::Plaintext { at, spoken } => plaintext(context, at, *spoken, deadline).await,
+            Self::Quorum { at, presented } => match context.tls(presented, Ca::Control) {
+                Ok(tls) => quorum(at, &tls, deadline).await,
+                Err(seen) => seen,
+            },
             Self::Reach { at, from_outside } => reach(at, *from_outside, deadline).await,
             Self::Registry(act) => registry(context, act).await,
             Self::SilentHandshake { at, trusted, presented } => match context.tls(presented, *trusted) {
@@ -286,6 +292,14 @@ fn outside_address() -> Option<IpAddr> {
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
+async fn quorum(at: &Endpoint, tls: &TlsConfig, deadline: Deadline) -> Seen {
+    match quorum::describe(at, tls, deadline).await {
+        Ok(Some(seen)) => Seen::Accepted(format!("leads {} voters", seen.voters.len())),
+        Ok(None) => Seen::Accepted("does not lead".to_owned()),
+        Err(error) => error.into(),
+    }
+}
+
 async fn znode(context: &Context<'_>, presented: &Presented, act: &ZnodeAct, deadline: Deadline) -> Seen {
     let tls = match context.tls(presented, Ca::Control) {
         Ok(tls) => tls,
@@ -324,7 +338,7 @@ fn owner(context: &Context<'_>) -> Result<String, Seen> {
 
 async fn registry(context: &Context<'_>, act: &RegistryAct) -> Seen {
     let seen = async {
-        let registry = Registry::new(&context.plan.endpoints.registry_url)?;
+        let registry = Registry::new(context.plan.endpoints.registry_url.as_deref().unwrap_or_default())?;
         Ok(match act {
             RegistryAct::Answer => {
                 Seen::Accepted(format!("{} subjects at {}", registry.subjects().await?.len(), registry.url()))

@@ -15,7 +15,7 @@ use super::Group;
 use super::attempt::{Attempt, Compatibility, LogInAs, RegistryAct, ZnodeAct};
 use super::identities::Presented;
 use super::judge::{Expected, Refusal};
-use super::rights;
+use super::{controllers, rights};
 
 /// A cell that is to be run.
 #[derive(Clone, Debug)]
@@ -130,6 +130,9 @@ pub(super) fn cells(plan: &ClusterPlan, names: &Names) -> Vec<Planned> {
         for listener in &node.listeners {
             match listener.protection {
                 Protection::MutualTlsScram => broker_listener(&mut cells, plan, node, listener),
+                Protection::MutualTls if controllers::is_theirs(listener) => {
+                    controllers::listener(&mut cells, plan, node, listener);
+                }
                 Protection::MutualTls => zookeeper_listener(&mut cells, plan, node, listener),
                 Protection::Http => http_listener(&mut cells, node, listener),
             }
@@ -156,12 +159,12 @@ pub(super) fn anybody(plan: &ClusterPlan) -> Option<&UserPlan> {
     with(Role::Producer).or_else(|| with(Role::Consumer)).or_else(|| with(Role::Admin))
 }
 
-fn target(node: &NodePlan, listener: &ListenerPlan) -> String {
+pub(super) fn target(node: &NodePlan, listener: &ListenerPlan) -> String {
     format!("{} {}", node.name, listener.name)
 }
 
 /// A certificate that a port must refuse.
-struct Wrong {
+pub(super) struct Wrong {
     slug: &'static str,
     what: String,
     presented: Presented,
@@ -175,7 +178,7 @@ impl Wrong {
 }
 
 /// The cells that every TLS port has.
-fn tls_port(
+pub(super) fn tls_port(
     cells: &mut Vec<Planned>,
     group: Group,
     (node, listener): (&NodePlan, &ListenerPlan),
@@ -185,7 +188,8 @@ fn tls_port(
 ) {
     let (at, target) = (Endpoint::of(node, listener), target(node, listener));
     let trusted = listener.ca.unwrap_or(Ca::Data);
-    let spoken = if trusted == Ca::Data { Spoken::Kafka } else { Spoken::ZooKeeper };
+    let kafka = trusted == Ca::Data || controllers::is_theirs(listener);
+    let spoken = if kafka { Spoken::Kafka } else { Spoken::ZooKeeper };
     let shake = |presented| {
         let at = at.clone();
         if silent {
@@ -239,20 +243,18 @@ fn broker_listener(cells: &mut Vec<Planned>, plan: &ClusterPlan, node: &NodePlan
     let Some(user) = anybody(plan) else { return };
     let right = Presented::User(user.name.clone());
     let mut wrong = wrong_certificates(Refusal::Certificate, Refusal::Certificate);
-    if plan.nodes_of(NodeRole::Zookeeper).next().is_some() {
-        let what = "handshake with a certificate of the control plane";
-        wrong.push(Wrong::new(
-            "control-plane-certificate",
-            what,
-            Presented::MetadataClient,
-            Refusal::Certificate,
-        ));
-    }
+    let what = "handshake with a certificate of the control plane";
+    wrong.push(Wrong::new(
+        "control-plane-certificate",
+        what,
+        Presented::MetadataClient,
+        Refusal::Certificate,
+    ));
     tls_port(cells, Group::Transport, (node, listener), right, wrong, false);
     log_ins(cells, plan, user, node, listener);
 }
 
-fn wrong_certificates(missing: Refusal, other: Refusal) -> Vec<Wrong> {
+pub(super) fn wrong_certificates(missing: Refusal, other: Refusal) -> Vec<Wrong> {
     let with = |slug, what: &str, presented, refusal| {
         Wrong::new(slug, format!("handshake {what}"), presented, refusal)
     };
@@ -262,6 +264,14 @@ fn wrong_certificates(missing: Refusal, other: Refusal) -> Vec<Wrong> {
         with("expired-certificate", "with an expired certificate", Presented::Expired, other),
         with("early-certificate", "with a certificate that is not valid yet", Presented::NotYetValid, other),
     ]
+}
+
+/// Every application's certificate, at a port of the control plane.
+pub(super) fn applications(plan: &ClusterPlan) -> impl Iterator<Item = Wrong> {
+    plan.users.iter().filter(|user| user.certificate.is_some()).map(|user| {
+        let what = format!("handshake with the certificate of {}", user.name);
+        Wrong::new("application-certificate", what, Presented::User(user.name.clone()), Refusal::Certificate)
+    })
 }
 
 fn log_ins(
@@ -319,14 +329,7 @@ fn zookeeper_listener(
     listener: &ListenerPlan,
 ) {
     let mut wrong = wrong_certificates(Refusal::CertificateAtZooKeeper, Refusal::Certificate);
-    for user in plan.users.iter().filter(|user| user.certificate.is_some()) {
-        wrong.push(Wrong::new(
-            "application-certificate",
-            format!("handshake with the certificate of {}", user.name),
-            Presented::User(user.name.clone()),
-            Refusal::Certificate,
-        ));
-    }
+    wrong.extend(applications(plan));
     let silent = listener.name.as_str() != "CLIENT";
     let right =
         if silent { Presented::Planned(own_certificate(plan, node)) } else { Presented::MetadataClient };

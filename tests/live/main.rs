@@ -36,6 +36,7 @@ mod schemas;
 mod scram;
 mod secrets;
 mod sidebyside;
+mod start_caches;
 mod terminal;
 mod tools;
 mod topics;
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 29] = [
+    let groups: [&[Test]; 30] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
         metrics::TESTS,
         converge::TESTS,
         kraft::TESTS,
+        start_caches::TESTS,
     ];
     let tests = groups.into_iter().flatten().chain(sidebyside::TESTS).chain(secrets::LAST);
     let chosen = |name: &str| {

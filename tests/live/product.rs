@@ -190,6 +190,6 @@ pub(crate) fn said() -> Vec<(String, Vec<u8>)> {
     SAID.lock().map(|said| said.clone()).unwrap_or_default()
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+pub(crate) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }

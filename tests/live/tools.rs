@@ -57,15 +57,15 @@ pub(crate) fn need(program: &str) -> Result<PathBuf> {
 }
 
 /// Waits until a look finds what is awaited; a look that finds it not yet says what it saw.
-pub(crate) fn await_until(
+pub(crate) fn await_until<T>(
     what: &str,
     deadline: Duration,
-    mut look: impl FnMut() -> Result<Option<()>, String>,
-) -> Result<()> {
+    mut look: impl FnMut() -> Result<Option<T>, String>,
+) -> Result<T> {
     let end = Instant::now() + deadline;
     loop {
         let seen = match look() {
-            Ok(Some(())) => return Ok(()),
+            Ok(Some(found)) => return Ok(found),
             Ok(None) => "not yet".to_owned(),
             Err(seen) => seen,
         };

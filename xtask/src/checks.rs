@@ -122,7 +122,12 @@ fn test_steps(arguments: &TestArguments) -> Result<Vec<Step>> {
     }
     if arguments.suite != Suite::Unit {
         prerequisites::check(LIVE)?;
+        // Here and not in the background, where it would take processors from the tests.
+        let mut caches = cargo(&["xtask", "cache", "make"])?;
+        caches.arg("--color=never");
+        steps.push(Step::new("start-up caches", caches));
         let mut live = cargo(&LIVE_TESTS)?;
+        live.env("CARACAL_START_CACHES", "use");
         live.arg("--").args(&arguments.filter);
         steps.push(Step::of_tests("live suite", live));
     }

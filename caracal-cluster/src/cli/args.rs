@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::cache::CacheCommand;
 use super::ops::{NodesCommand, OperateCommand};
 use super::{complete, exit};
 use crate::dir::{DirError, StateRoot};
@@ -18,6 +19,9 @@ pub enum Command {
     /// Make, start, stop and look at a secured Kafka cluster
     #[command(subcommand, after_help = exit::HELP)]
     Cluster(ClusterCommand),
+    /// Make, list and delete the caches with which nodes start faster
+    #[command(subcommand, after_help = exit::HELP)]
+    Cache(CacheCommand),
     /// Prove what every user may do, and what everybody is refused
     ///
     /// Tries on the running cluster, beyond what `up` proves, what each user should be able to do and what must
@@ -193,6 +197,19 @@ pub struct Reporting {
     pub color: ColorChoice,
 }
 
+/// What nodes do with start-up caches.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+#[non_exhaustive]
+pub enum StartCachesChoice {
+    /// Use those that are there, and have the missing ones made in the background.
+    #[default]
+    Auto,
+    /// Use those that are there.
+    Use,
+    /// Use none.
+    Off,
+}
+
 /// When text is coloured.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 #[non_exhaustive]
@@ -288,6 +305,9 @@ pub struct UpArgs {
     /// Where the nodes run
     #[arg(long, value_enum, default_value_t)]
     pub runtime: RuntimeChoice,
+    /// What nodes do with start-up caches: use them and have missing ones made in the background, only use them, or neither
+    #[arg(long, value_name = "USE", env = "CARACAL_START_CACHES", value_enum, default_value_t)]
+    pub start_caches: StartCachesChoice,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,
@@ -300,6 +320,9 @@ pub struct StartArgs {
     /// Which cluster.
     #[command(flatten)]
     pub target: Target,
+    /// What nodes do with start-up caches: use them and have missing ones made in the background, only use them, or neither
+    #[arg(long, value_name = "USE", env = "CARACAL_START_CACHES", value_enum, default_value_t)]
+    pub start_caches: StartCachesChoice,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,

@@ -6,6 +6,7 @@ use crate::dir::DirError;
 use crate::lifecycle::access::AccessError;
 use crate::lifecycle::commands::CommandError;
 use crate::lifecycle::engine::EngineError;
+use crate::lifecycle::start_caches::StartCacheError;
 use crate::lifecycle::{ClusterError, StepError};
 use crate::ops::OpsError;
 use crate::plan::PlanError;
@@ -60,6 +61,10 @@ pub fn of(error: &CommandError) -> u8 {
         CommandError::Cluster(error) => of_cluster(error),
         CommandError::Engine(EngineError::Step { source, .. }) => of_step(source),
         CommandError::Engine(EngineError::Interrupted { .. }) | CommandError::Interrupted => INTERRUPTED,
+        CommandError::Node(error) => of_step(error),
+        CommandError::StartCache(StartCacheError::Busy { .. }) => UNAVAILABLE,
+        CommandError::StartCache(StartCacheError::NotWritten { .. }) => UNHEALTHY,
+        CommandError::StartCache(_) => MACHINE,
         CommandError::Stop { .. } | CommandError::NotRunning { .. } => UNHEALTHY,
         CommandError::Verify(error) => match &**error {
             VerifyError::Access(error) => of_access(error),

@@ -18,6 +18,7 @@
 //! ```
 
 mod args;
+pub mod cache;
 pub mod complete;
 pub mod exit;
 pub mod json;
@@ -33,8 +34,8 @@ pub mod verify;
 
 pub use self::args::{
     ClusterCommand, ColorChoice, Command, CredentialsArgs, DownArgs, KindArgs, ListArgs, LookArgs,
-    MetadataChoice, PlanArgs, ProfileChoice, Reporting, RuntimeChoice, StartArgs, StopArgs, Target, UpArgs,
-    VerifyArgs,
+    MetadataChoice, PlanArgs, ProfileChoice, Reporting, RuntimeChoice, StartArgs, StartCachesChoice,
+    StopArgs, Target, UpArgs, VerifyArgs,
 };
 pub use self::run::run;
 

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::args::{
     ClusterCommand, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting,
-    RuntimeChoice, StartArgs, StopArgs, Target, UpArgs, VerifyArgs,
+    RuntimeChoice, StartArgs, StartCachesChoice, StopArgs, Target, UpArgs, VerifyArgs,
 };
+use super::cache::{self, CacheCommand, CleanCacheArgs, MakeCacheArgs};
 use super::output::{Output, Tone, wrap_indented};
 use super::ticks::Live;
 use super::verify::{self, Detail};
@@ -47,6 +48,9 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Cluster(ClusterCommand::List(args)) => list(args, output),
         Command::Cluster(ClusterCommand::Plan(args)) => plan(args, output).await,
         Command::Credentials(args) => credentials(args, output).await,
+        Command::Cache(CacheCommand::Make(args)) => make_caches(args, output).await,
+        Command::Cache(CacheCommand::List(_)) => list_caches(output),
+        Command::Cache(CacheCommand::Clean(args)) => clean_caches(args, output),
         Command::Verify(args) => prove(args, output).await,
         Command::Operate(command) => return ops::operate(command).await,
         Command::Cluster(ClusterCommand::Nodes(command)) => return ops::nodes(command).await,
@@ -72,6 +76,9 @@ fn about(command: &Command) -> (&'static str, Target, Reporting) {
         Command::Credentials(args) => {
             ("credentials", args.target.described(args.spec.as_deref()), args.reporting)
         }
+        Command::Cache(CacheCommand::Make(args)) => ("cache make", args.target.clone(), args.reporting),
+        Command::Cache(CacheCommand::List(args)) => ("cache list", Target::default(), args.reporting),
+        Command::Cache(CacheCommand::Clean(args)) => ("cache clean", Target::default(), args.reporting),
         Command::Verify(args) => ("verify", args.target.clone(), args.reporting),
         // These print by themselves.
         Command::Operate(_) | Command::Cluster(ClusterCommand::Nodes(_)) => {
@@ -89,14 +96,40 @@ async fn up(args: UpArgs, output: Output) -> Result<u8, Failure> {
         RuntimeChoice::Native => "native, as asked for",
     };
     say(output, &format!("runtime {why}"));
+    selection.uses_start_caches = args.start_caches != StartCachesChoice::Off;
     let report = commands::up(&selection, &Live::reporter(output), signal::cancelled()).await?;
-    finish(output, "up", &report, || summary::up(&report, &args.target, output.paint))
+    let code = finish(output, "up", &report, || summary::up(&report, &args.target, output.paint))?;
+    selection.name = Some(report.cluster);
+    learn(&selection, args.start_caches, output).await;
+    Ok(code)
+}
+
+/// Has the missing start-up caches made, for the next start; that they cannot be made spoils nothing of this one.
+async fn learn(selection: &Selection, choice: StartCachesChoice, output: Output) {
+    if choice != StartCachesChoice::Auto {
+        return;
+    }
+    let named = Selection::named(selection.root.clone(), selection.name.clone());
+    match commands::make_start_caches_in_background(&named).await {
+        Ok(None) => {}
+        Ok(Some(log)) => say(
+            output,
+            &format!(
+                "\nStart-up caches for such nodes are made in the background, once: the next start is faster.\n  {}",
+                log.display()
+            ),
+        ),
+        Err(error) => say(output, &format!("\nno start-up caches are made: {}", chain(&error))),
+    }
 }
 
 async fn start(args: StartArgs, output: Output) -> Result<u8, Failure> {
-    let selection = args.target.selection(None)?;
+    let mut selection = args.target.selection(None)?;
+    selection.uses_start_caches = args.start_caches != StartCachesChoice::Off;
     let report = commands::start(&selection, &Live::reporter(output), signal::cancelled()).await?;
-    finish(output, "start", &report, || summary::up(&report, &args.target, output.paint))
+    let code = finish(output, "start", &report, || summary::up(&report, &args.target, output.paint))?;
+    learn(&selection, args.start_caches, output).await;
+    Ok(code)
 }
 
 async fn credentials(args: CredentialsArgs, output: Output) -> Result<u8, Failure> {
@@ -104,6 +137,29 @@ async fn credentials(args: CredentialsArgs, output: Output) -> Result<u8, Failur
     selection.overrides = args.kind.overrides();
     let report = commands::credentials(&selection, &Live::reporter(output), signal::cancelled()).await?;
     finish(output, "credentials", &report, || summary::credentials(&report, &args.target, output.paint))
+}
+
+async fn make_caches(args: MakeCacheArgs, output: Output) -> Result<u8, Failure> {
+    let mut selection = args.target.selection(None)?;
+    selection.overrides = args.kind.overrides();
+    if args.dry_run {
+        let report = commands::missing_start_caches(&selection).await?;
+        return finish(output, "cache make", &report, || cache::made(&report, output.paint));
+    }
+    let reporter = Live::reporter(output);
+    let report =
+        commands::make_start_caches(&selection, args.background, &reporter, signal::cancelled()).await?;
+    finish(output, "cache make", &report, || cache::made(&report, output.paint))
+}
+
+fn list_caches(output: Output) -> Result<u8, Failure> {
+    let report = commands::start_caches()?;
+    finish(output, "cache list", &report, || cache::listed(&report))
+}
+
+fn clean_caches(args: CleanCacheArgs, output: Output) -> Result<u8, Failure> {
+    let report = commands::clean_start_caches(args.dry_run)?;
+    finish(output, "cache clean", &report, || cache::cleaned(&report))
 }
 
 async fn stop(args: StopArgs, output: Output) -> Result<u8, Failure> {
@@ -294,7 +350,7 @@ fn message(error: &CommandError) -> String {
 /// What to do next, where the error itself does not say.
 fn next_step(command: &str, target: &Target, error: &CommandError) -> String {
     let again = match command {
-        "credentials" | "verify" => summary::command(target, command),
+        "credentials" | "verify" | "cache make" | "cache clean" => summary::command(target, command),
         other => summary::command(target, &format!("cluster {other}")),
     };
     match error {
@@ -310,6 +366,9 @@ fn next_step(command: &str, target: &Target, error: &CommandError) -> String {
         CommandError::Interrupted | CommandError::Stop { .. } => format!("\n  again:  {again}"),
         CommandError::NotRunning { .. } => format!("\n  {}", summary::command(target, "cluster start")),
         // Each says by itself what to do.
-        CommandError::Cluster(_) | CommandError::Verify(_) => String::new(),
+        CommandError::Cluster(_)
+        | CommandError::Verify(_)
+        | CommandError::Node(_)
+        | CommandError::StartCache(_) => String::new(),
     }
 }

@@ -118,6 +118,12 @@ pub struct Java {
 }
 
 impl Java {
+    /// One whose home and version are known.
+    #[cfg(test)]
+    pub(crate) fn named(home: PathBuf, version: JavaVersion) -> Self {
+        Self { home, version, source: JavaSource::Named }
+    }
+
     /// Path of the program `java`.
     pub fn program(&self) -> PathBuf {
         self.home.join("bin/java")

@@ -21,12 +21,15 @@ use super::cluster::{self, Cluster, ClusterError, Described};
 use super::down::{Remains, StopReport};
 use super::engine::{self, EngineError, Reporter, Step, StepReport};
 use super::error::StepError;
+use super::start_caches::{self, CleanReport, ListedCaches, StartCacheError, StartCachesReport};
 use super::world::ClusterWorld;
 use crate::dir::{DirError, DirLock, StateRoot};
+use crate::distribution::Cache;
 use crate::names::{ClusterName, UserName};
 use crate::ops::dashboard::snapshot::LastVerify;
 use crate::plan::Endpoints;
 use crate::probe::matrix::{self, Cell, VerifyError, VerifyOptions, VerifyReport};
+use crate::runtime::start_cache::Mode;
 use crate::spec::Overrides;
 
 /// Which cluster a command is about.
@@ -41,12 +44,14 @@ pub struct Selection {
     pub spec_file: Option<PathBuf>,
     /// What flags say instead of the description.
     pub overrides: Overrides,
+    /// Whether nodes that are started use the start-up caches that are there.
+    pub uses_start_caches: bool,
 }
 
 impl Selection {
     /// A cluster by its name, as it was described before.
     pub fn named(root: StateRoot, name: Option<ClusterName>) -> Self {
-        Self { root, name, spec_file: None, overrides: Overrides::default() }
+        Self { root, name, spec_file: None, overrides: Overrides::default(), uses_start_caches: true }
     }
 
     /// What describes the cluster.
@@ -85,6 +90,12 @@ pub enum CommandError {
     /// The proof could not be begun.
     #[error(transparent)]
     Verify(Box<VerifyError>),
+    /// Start-up caches could not be made.
+    #[error(transparent)]
+    StartCache(#[from] StartCacheError),
+    /// A node could not be stopped or started.
+    #[error(transparent)]
+    Node(#[from] StepError),
     /// Somebody interrupted the stopping.
     #[error("interrupted while nodes were being stopped; those that are not stopped keep running")]
     Interrupted,
@@ -165,8 +176,8 @@ pub async fn up(
     cancelled: impl Future<Output = ()>,
 ) -> Result<UpReport, CommandError> {
     let begun = Instant::now();
-    let (cluster, lock) = take(selection, "cluster up")?;
-    bring_up(cluster, lock, begun, reporter, cancelled).await
+    let taken = take(selection, "cluster up")?;
+    bring_up(taken, selection.uses_start_caches, begun, reporter, cancelled).await
 }
 
 /// Starts a cluster that has been made before.
@@ -180,8 +191,8 @@ pub async fn start(
 ) -> Result<UpReport, CommandError> {
     let begun = Instant::now();
     Cluster::expect_made(&selection.root, selection.name.as_ref())?;
-    let (cluster, lock) = take(selection, "cluster start")?;
-    bring_up(cluster, lock, begun, reporter, cancelled).await
+    let taken = take(selection, "cluster start")?;
+    bring_up(taken, selection.uses_start_caches, begun, reporter, cancelled).await
 }
 
 /// Step 1 of the guide alone: authorities, certificates, passwords, and the files of every client.
@@ -263,6 +274,63 @@ pub async fn verify(
     Ok(report)
 }
 
+/// Makes the start-up caches that nodes of this cluster would start with, where they are missing; the cluster
+/// itself need not be there, and is not touched.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn make_start_caches(
+    selection: &Selection,
+    gives_way: bool,
+    reporter: &Reporter,
+    cancelled: impl Future<Output = ()>,
+) -> Result<StartCachesReport, CommandError> {
+    if gives_way {
+        // Refused on some systems; then it is only less polite.
+        let _ = rustix::process::setpriority_process(None, 19);
+    }
+    start_caches::make(&like(selection)?, reporter, cancelled).await
+}
+
+/// Which start-up caches [`make_start_caches`] would make.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn missing_start_caches(selection: &Selection) -> Result<StartCachesReport, CommandError> {
+    Ok(start_caches::look_for(&like(selection)?).await)
+}
+
+/// Lets another process make the start-up caches that the nodes of a cluster have not got, and gives the file
+/// that it writes into; none when nothing is missing, or somebody makes them already.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn make_start_caches_in_background(selection: &Selection) -> Result<Option<PathBuf>, CommandError> {
+    Ok(start_caches::make_in_background(&like(selection)?).await?)
+}
+
+/// The start-up caches that are there.
+///
+/// # Errors
+/// [`CommandError`] when no place for them is known.
+pub fn start_caches() -> Result<ListedCaches, CommandError> {
+    let cache = Cache::discover().map_err(ClusterError::from)?;
+    Ok(ListedCaches { directory: cache.start_caches(), caches: start_caches::list(&cache) })
+}
+
+/// Deletes every start-up cache.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn clean_start_caches(dry_run: bool) -> Result<CleanReport, CommandError> {
+    let cache = Cache::discover().map_err(ClusterError::from)?;
+    Ok(start_caches::clean(&cache, dry_run)?)
+}
+
+fn like(selection: &Selection) -> Result<Cluster, CommandError> {
+    Ok(Cluster::for_looking(&selection.root, selection.name.as_ref(), &selection.described())?)
+}
+
 /// What is left of a cluster; what `down` would end.
 ///
 /// # Errors
@@ -277,16 +345,20 @@ fn take(selection: &Selection, command: &str) -> Result<(Cluster, DirLock), Comm
 }
 
 async fn bring_up(
-    cluster: Cluster,
-    _lock: DirLock,
+    (cluster, _lock): (Cluster, DirLock),
+    uses_caches: bool,
     begun: Instant,
     reporter: &Reporter,
     cancelled: impl Future<Output = ()>,
 ) -> Result<UpReport, CommandError> {
     let mut carried_out = cluster.clone();
     let mut world = ClusterWorld::new(cluster, reporter.clone());
+    if !uses_caches {
+        world = world.with_start_caches(Mode::Off);
+    }
     let steps = Step::of(&carried_out.plan);
     let steps = engine::run(&mut world, &steps, reporter, cancelled).await?;
+    start_caches::drop_refused(&world);
     carried_out.remember_carried_out()?;
     Ok(report(&carried_out, steps, begun))
 }
@@ -339,7 +411,7 @@ fn down_report(remains: &Remains, nodes: Vec<StopReport>, deleted: bool, begun: 
     }
 }
 
-fn millis_since(begun: Instant) -> u64 {
+pub(super) fn millis_since(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -7,6 +7,7 @@ pub mod down;
 pub mod engine;
 mod error;
 mod single;
+pub mod start_caches;
 pub(crate) mod steps;
 mod world;
 

@@ -1,16 +1,21 @@
 //! A real cluster as the engine's world: dispatches each step to the file that knows it.
 
+use std::path::Path;
+
 use time::OffsetDateTime;
 
 use super::access::Access;
 use super::cluster::Cluster;
 use super::engine::{Applied, Observed, Reporter, Step, World};
 use super::error::StepError;
+use super::start_caches::StartCacheError;
 use super::steps::{
     broker_state, distribution, files, format, later_users, nodes, preflight, proof, registry, users,
 };
 use crate::credentials::Credentials;
-use crate::plan::NodeRole;
+use crate::distribution::Java;
+use crate::plan::{NodePlan, NodeRole};
+use crate::runtime::start_cache::{Mode, StartCaches};
 use crate::runtime::{NativeRuntime, Runtime};
 use crate::wire::SharedSaltedPasswords;
 
@@ -22,6 +27,7 @@ pub struct ClusterWorld {
     pub(super) reporter: Reporter,
     pub(super) now: OffsetDateTime,
     passwords: SharedSaltedPasswords,
+    start_caches: Mode,
 }
 
 impl ClusterWorld {
@@ -33,7 +39,15 @@ impl ClusterWorld {
             reporter,
             now: OffsetDateTime::now_utc(),
             passwords: SharedSaltedPasswords::default(),
+            start_caches: Mode::default(),
         }
+    }
+
+    /// The same with another use of start-up caches.
+    #[must_use]
+    pub(crate) fn with_start_caches(mut self, mode: Mode) -> Self {
+        self.start_caches = mode;
+        self
     }
 
     /// The cluster.
@@ -49,9 +63,24 @@ impl ClusterWorld {
         Credentials::new(&self.cluster.dir, &self.cluster.plan, self.now)
     }
 
-    pub(super) fn use_java(&mut self, program: std::path::PathBuf) {
+    /// Whether a node that has ended wrote the cache that it was told to write.
+    pub(super) fn has_recorded(&self, node: &NodePlan, work: &Path) -> Result<(), StartCacheError> {
+        let Some(key) = self.runtime.start_caches().and_then(|caches| caches.key(node)) else {
+            return Ok(());
+        };
+        if work.join(key.file()).is_file() {
+            return Ok(());
+        }
+        Err(StartCacheError::NotWritten {
+            node: node.name.to_string(),
+            explanation: self.runtime.explain(node),
+        })
+    }
+
+    pub(super) fn use_java(&mut self, java: &Java) {
         let native = NativeRuntime::new(self.cluster.dir.clone(), self.cluster.record.cluster_id.clone());
-        self.runtime = Runtime::Native(native.with_java(program));
+        let caches = StartCaches::new(self.cluster.cache.start_caches(), java, self.start_caches.clone());
+        self.runtime = Runtime::Native(native.with_java(java.program()).with_start_caches(caches));
     }
 }
 

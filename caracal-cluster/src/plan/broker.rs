@@ -5,18 +5,26 @@ use super::model::{Ca, FilePlan, ListenerPlan, NodePlan, NodeRole, Role, SecretC
 use super::{Context, advertised, kraft, memory, metrics, pki, users};
 use crate::names::NodeName;
 use crate::properties::Properties;
-use crate::spec::Metadata;
+use crate::spec::{Metadata, Profile};
 
 /// Reads a file of a folder as a value: how a password reaches Kafka without standing in its configuration.
 const DIRECTORY_PROVIDER: &str = "org.apache.kafka.common.config.provider.DirectoryConfigProvider";
 const SCRAM_MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
+
+/// A single node for tests is wanted at once and serves little.
+fn tuning(profile: Profile) -> Tuning {
+    match profile {
+        Profile::Minimal => Tuning::Start,
+        Profile::Full => Tuning::Throughput,
+    }
+}
 
 pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
     let name = &context.names.brokers[usize::from(id) - 1];
     let path = |rest: &str| context.node_path(name, rest);
     let jvm = Jvm {
         heap_mib: context.spec.kafka.heap_mib,
-        tuning: Tuning::Throughput,
+        tuning: tuning(context.spec.profile),
         agent: metrics::agent(context, name),
         temporary: path("run/tmp"),
         system_properties: system_properties(context, name),

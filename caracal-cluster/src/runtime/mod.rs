@@ -5,9 +5,11 @@
 //!
 //! **Architecture invariant:** only this folder starts the processes of nodes.
 
+pub(crate) mod background;
 pub mod memory;
 mod native;
 pub mod process;
+pub(crate) mod start_cache;
 
 pub use self::native::{NativeRuntime, NodeError, NodeState};
 use crate::plan::NodePlan;
@@ -25,6 +27,13 @@ impl Runtime {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Native(_) => "native",
+        }
+    }
+
+    /// The start-up caches that its nodes use or write, once their Java is known.
+    pub(crate) fn start_caches(&self) -> Option<&start_cache::StartCaches> {
+        match self {
+            Self::Native(native) => native.start_caches(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::process::{self, Death, ProcessSpec, ProcessState, Stopped, Target};
+use super::start_cache::StartCaches;
 use crate::dir::ClusterDir;
 use crate::plan::NodePlan;
 
@@ -16,6 +17,7 @@ pub struct NativeRuntime {
     dir: ClusterDir,
     cluster_id: String,
     java: Option<PathBuf>,
+    start_caches: Option<StartCaches>,
 }
 
 /// What a node is.
@@ -72,12 +74,24 @@ pub enum NodeError {
         /// The node.
         node: String,
     },
+    /// The folder of start-up caches.
+    #[error("{node} cannot be started: the folder for its start-up cache cannot be written to")]
+    StartCache {
+        /// The node.
+        node: String,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
 }
+
+/// How long a JVM that writes its start-up cache may take to end.
+const RECORDING_STOP: Duration = Duration::from_secs(300);
 
 impl NativeRuntime {
     /// Processes of one cluster.
     pub fn new(dir: ClusterDir, cluster_id: impl Into<String>) -> Self {
-        Self { dir, cluster_id: cluster_id.into(), java: None }
+        Self { dir, cluster_id: cluster_id.into(), java: None, start_caches: None }
     }
 
     /// The same with the `java` program that new nodes are run by.
@@ -87,15 +101,33 @@ impl NativeRuntime {
         self
     }
 
+    /// The same with the start-up caches that new nodes use or write.
+    #[must_use]
+    pub(crate) fn with_start_caches(mut self, caches: StartCaches) -> Self {
+        self.start_caches = Some(caches);
+        self
+    }
+
+    /// The start-up caches that new nodes use or write.
+    pub(crate) fn start_caches(&self) -> Option<&StartCaches> {
+        self.start_caches.as_ref()
+    }
+
     pub(super) fn start(&self, node: &NodePlan) -> Result<(), NodeError> {
         let Some(java) = self.java.clone() else {
             return Err(NodeError::NoJava { node: node.name.to_string() });
         };
         let home = self.dir.node(&node.name);
+        let mut args = self
+            .start_caches
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), |caches| caches.arguments(node))
+            .map_err(|source| NodeError::StartCache { node: node.name.to_string(), source })?;
+        args.push(format!("@{}", home.join("config/node.args").display()).into());
         let spec = ProcessSpec {
             target: self.target(node),
             program: java,
-            args: vec![format!("@{}", home.join("config/node.args").display()).into()],
+            args,
             working_dir: home,
             log: self.dir.node_console(&node.name),
             own_log: Some(self.dir.node_log(&node.name)),
@@ -108,7 +140,10 @@ impl NativeRuntime {
     }
 
     pub(super) async fn stop(&self, node: &NodePlan) -> Result<Stopped, NodeError> {
-        Ok(process::stop(&self.target(node), Duration::from_secs(node.stop_seconds.into())).await?)
+        let records = self.start_caches.as_ref().is_some_and(StartCaches::is_recording);
+        let deadline = Duration::from_secs(node.stop_seconds.into());
+        let deadline = if records { deadline.max(RECORDING_STOP) } else { deadline };
+        Ok(process::stop(&self.target(node), deadline).await?)
     }
 
     pub(super) fn send(&self, node: &NodePlan, what: process::Blow) -> Result<bool, NodeError> {

@@ -14,7 +14,7 @@ pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Ob
         return Ok(Observed::Absent(format!("no Java {} or newer yet", policy.minimum)));
     };
     // Also while every node runs: one of them may end before this run does, and is started again.
-    world.use_java(java.program());
+    world.use_java(&java);
     let as_planned = |node| {
         world.runtime.observe(node).is_running() && stale(world, node).is_ok_and(|changed| changed.is_empty())
     };
@@ -52,7 +52,7 @@ pub(in crate::lifecycle) async fn apply(world: &mut ClusterWorld) -> Result<Appl
         installed.verify().await?;
     }
     let summary = summary(world, &java);
-    world.use_java(java.program());
+    world.use_java(&java);
     Ok(summary.into())
 }
 

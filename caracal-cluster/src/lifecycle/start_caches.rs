@@ -1,0 +1,382 @@
+//! Making start-up caches: a small cluster of the same kinds of nodes runs once, and its JVMs write them.
+//!
+//! It lives in the cache of distributions, has leased ports, goes through every step of `up`, proof included,
+//! and is deleted in the end. What it teaches a JVM is how a node of its kind starts and serves; nothing of
+//! anybody's cluster gets into a cache. One process at a time makes them.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use caracal_pki::store;
+use serde::Serialize;
+
+use super::cluster::{Cluster, Described};
+use super::commands::{CommandError, millis_since};
+use super::down::Remains;
+use super::engine::{self, Event, Reporter, Step};
+use super::world::ClusterWorld;
+use crate::dir::{DirLock, StateRoot};
+use crate::distribution::{Cache, Java, JavaPolicy, find_or_fetched};
+use crate::names::ClusterName;
+use crate::plan::{ClusterPlan, NodePlan, NodeRole};
+use crate::runtime::process::log_tail;
+use crate::runtime::start_cache::{Key, Mode, StartCaches, rejection};
+use crate::runtime::{NodeState, background};
+use crate::spec::{ClusterSpec, Metadata};
+
+/// The cluster that runs for the caches alone.
+const NAME: &str = "training";
+
+/// Brokers that it has at most: with two, one learns to follow.
+const BROKERS: u16 = 2;
+
+/// Caches that are kept; of more, the oldest go.
+const KEPT: usize = 16;
+
+/// What is the matter with start-up caches.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartCacheError {
+    /// Somebody makes them at this moment.
+    #[error("another process makes start-up caches (it holds {}); they are there when it has ended", lock.display())]
+    Busy {
+        /// The lock.
+        lock: PathBuf,
+    },
+    /// A JVM ended without writing its own.
+    #[error("{node} ended without writing its start-up cache\n  {explanation}")]
+    NotWritten {
+        /// The node.
+        node: String,
+        /// The end of its log.
+        explanation: String,
+    },
+    /// A file.
+    #[error("start-up caches: {} could not be used", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// One start-up cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StartCache {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// The start-up caches for the nodes of one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StartCachesReport {
+    /// Every cache that its nodes start with from now on.
+    pub caches: Vec<StartCache>,
+    /// Names of those that are not there.
+    pub missing: BTreeSet<String>,
+    /// How many were made now.
+    pub made: usize,
+    /// Whether it was only looked.
+    pub dry_run: bool,
+    /// How long everything took.
+    pub millis: u64,
+}
+
+/// What `cache list` tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ListedCaches {
+    /// Where they lie.
+    pub directory: PathBuf,
+    /// Every one of them.
+    pub caches: Vec<StartCache>,
+}
+
+/// What `cache clean` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CleanReport {
+    /// Every cache that was deleted, or would be.
+    pub caches: Vec<StartCache>,
+    /// Whether it was only looked.
+    pub dry_run: bool,
+}
+
+/// Makes the caches that are missing for the nodes of `like`.
+///
+/// # Errors
+/// [`CommandError`]; a training cluster that failed is removed, with its processes.
+pub(crate) async fn make(
+    like: &Cluster,
+    reporter: &Reporter,
+    cancelled: impl Future<Output = ()>,
+) -> Result<StartCachesReport, CommandError> {
+    let begun = Instant::now();
+    let home = like.cache.start_caches();
+    let _lock = lock(&home)?;
+    let missing = missing(like).await;
+    let mut made = 0;
+    if missing.is_none_or(|missing| !missing.is_empty()) {
+        made = train(like, &home, reporter, cancelled).await?;
+        forget_oldest(&home);
+    }
+    Ok(StartCachesReport { made, dry_run: false, millis: millis_since(begun), ..look_for(like).await })
+}
+
+/// What is there for the nodes of `like`, and what is not.
+pub(crate) async fn look_for(like: &Cluster) -> StartCachesReport {
+    let begun = Instant::now();
+    let home = like.cache.start_caches();
+    let keys = keys(like).await;
+    let caches = keys.iter().filter_map(|key| look(&home.join(key.file()))).collect();
+    let missing =
+        keys.iter().map(|key| key.file().to_owned()).filter(|name| !home.join(name).is_file()).collect();
+    StartCachesReport { caches, missing, made: 0, dry_run: true, millis: millis_since(begun) }
+}
+
+/// Deletes every cache.
+pub(crate) fn clean(cache: &Cache, dry_run: bool) -> Result<CleanReport, StartCacheError> {
+    let home = cache.start_caches();
+    let _lock = lock(&home)?;
+    let caches = list(cache);
+    for found in caches.iter().filter(|_| !dry_run) {
+        fs::remove_file(&found.path).map_err(file(&found.path))?;
+    }
+    Ok(CleanReport { caches, dry_run })
+}
+
+/// The caches that nodes of a cluster would start with and that are not there; none when that cannot be told yet,
+/// because Java or the jars are not there either.
+pub(crate) async fn missing(like: &Cluster) -> Option<BTreeSet<String>> {
+    let kafka = crate::distribution::Artifact::kafka(&like.spec.kafka.version)?;
+    like.cache.installed(kafka)?;
+    java(&like.cache).await?;
+    Some(look_for(like).await.missing)
+}
+
+/// Lets another process make what is missing for the nodes of a cluster, and gives the file that it writes what
+/// it does into; none when nothing is missing.
+pub(crate) async fn make_in_background(like: &Cluster) -> Result<Option<PathBuf>, StartCacheError> {
+    if missing(like).await.is_none_or(|missing| missing.is_empty()) {
+        return Ok(None);
+    }
+    let home = like.cache.start_caches();
+    // Looked at and given back: whoever makes them at this moment makes most likely these.
+    match lock(&home) {
+        Ok(lock) => drop(lock),
+        Err(StartCacheError::Busy { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let root = like.dir.path().ancestors().nth(2).map(Path::to_owned).unwrap_or_default();
+    let (name, log) = (like.plan.cluster.as_str(), home.join("make.log"));
+    let program = std::env::current_exe().map_err(file(&log))?;
+    let mut arguments: Vec<OsString> =
+        ["cache", "make", "--background", "--name", name].map(Into::into).to_vec();
+    arguments.extend(["--state-dir".into(), root.into_os_string()]);
+    background::spawn(&program, &arguments, &log).map_err(file(&program))?;
+    Ok(Some(log))
+}
+
+/// Deletes caches that were refused by the JVM of a node which was started with them, and says so of each once.
+pub(super) fn drop_refused(world: &ClusterWorld) {
+    let Some(caches) = world.runtime.start_caches() else { return };
+    for node in &world.cluster().plan.nodes {
+        let Some(path) = caches.used_by(node).filter(|path| was_there(path, world.runtime.observe(node)))
+        else {
+            continue;
+        };
+        let console = log_tail(&world.cluster().dir.node_console(&node.name), usize::MAX).unwrap_or_default();
+        if let Some(line) = rejection(&console) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let outcome = match fs::remove_file(&path) {
+                Ok(()) => "it was deleted, and the next making of caches brings another".to_owned(),
+                Err(error) => format!("delete it: {error}"),
+            };
+            let note =
+                format!("the JVM of {} refused its start-up cache {name} ({line}); {outcome}", node.name);
+            world.reporter.tell(Event::Note(note));
+        }
+    }
+}
+
+/// How far the system's clock of files and that of processes may differ.
+const CLOCKS: Duration = Duration::from_secs(2);
+
+/// Whether a cache was there before a node was started: one that was made since is not what its JVM refused.
+fn was_there(cache: &Path, node: NodeState) -> bool {
+    let NodeState::Running { uptime, .. } = node else { return false };
+    let made = fs::metadata(cache).and_then(|meta| meta.modified()).ok();
+    made.and_then(|made| made.elapsed().ok()).is_some_and(|age| age + CLOCKS > uptime)
+}
+
+async fn keys(like: &Cluster) -> BTreeSet<Key> {
+    match java(&like.cache).await {
+        Some(java) => keys_of(&StartCaches::new(like.cache.start_caches(), &java, Mode::Use), &like.plan),
+        None => BTreeSet::new(),
+    }
+}
+
+fn keys_of(caches: &StartCaches, plan: &ClusterPlan) -> BTreeSet<Key> {
+    plan.nodes.iter().filter_map(|node| caches.key(node)).collect()
+}
+
+async fn java(cache: &Cache) -> Option<Java> {
+    find_or_fetched(&JavaPolicy::new(cache.clone())).await.ok()
+}
+
+/// A cluster with one of each kind of node, and what each needs beside it to learn its work.
+fn training_spec(like: &ClusterSpec) -> ClusterSpec {
+    let mut spec = like.clone();
+    spec.name = training_name();
+    spec.kafka.brokers = spec.kafka.brokers.min(BROKERS);
+    if spec.metadata == Metadata::Kraft && spec.kafka.roles == crate::spec::Roles::Combined {
+        spec.kafka.brokers = spec.kafka.brokers.max(spec.kafka.controllers);
+    }
+    spec.replication.factor = spec.replication.factor.min(spec.kafka.brokers);
+    spec.replication.min_isr = spec.replication.min_isr.min(spec.replication.factor);
+    spec.ports = crate::spec::PortsSpec::default();
+    spec.memory.overcommit = false;
+    spec
+}
+
+fn training_name() -> ClusterName {
+    NAME.parse().unwrap_or_else(|error| unreachable!("a constant that is a name: {error}"))
+}
+
+/// Runs the training cluster and keeps what its JVMs wrote; it leaves nothing else, whatever happened.
+async fn train(
+    like: &Cluster,
+    home: &Path,
+    reporter: &Reporter,
+    cancelled: impl Future<Output = ()>,
+) -> Result<usize, CommandError> {
+    let root = StateRoot::at(&home.join("training"))?;
+    let work = home.join("training.caches");
+    remove(&root, &work).await?;
+    let outcome = run(like, &root, &work, reporter, cancelled).await;
+    let removed = match &outcome {
+        Ok(_) => collect(home, &work),
+        Err(_) => Ok(0),
+    };
+    remove(&root, &work).await?;
+    outcome?;
+    Ok(removed?)
+}
+
+/// What a training that was killed left: its nodes, its files.
+async fn remove(root: &StateRoot, work: &Path) -> Result<(), CommandError> {
+    if let Some(remains) = Remains::find(root, &training_name()) {
+        let lock = remains.dir().lock("cache make")?;
+        remains.stop(&|_| {}).await;
+        remains.delete(lock)?;
+    }
+    match fs::remove_dir_all(work) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(work)(error).into()),
+        _ => Ok(()),
+    }
+}
+
+async fn run(
+    like: &Cluster,
+    root: &StateRoot,
+    work: &Path,
+    reporter: &Reporter,
+    cancelled: impl Future<Output = ()>,
+) -> Result<(), CommandError> {
+    fs::DirBuilder::new().mode(0o700).create(work).map_err(file(work))?;
+    let description = work.join("cluster.toml");
+    let text = training_spec(&like.spec).to_toml();
+    store::write_private(&description, text.as_bytes())
+        .map_err(io::Error::other)
+        .map_err(file(&description))?;
+    let described = Described { file: Some(&description), ..Described::default() };
+    let (cluster, _lock): (Cluster, DirLock) = Cluster::for_change(root, None, &described, "cache make")?;
+    let steps = Step::of(&cluster.plan);
+    let mut world =
+        ClusterWorld::new(cluster, reporter.clone()).with_start_caches(Mode::Record(work.to_owned()));
+    engine::run(&mut world, &steps, reporter, cancelled).await?;
+    end(&world, work).await
+}
+
+/// Stops the nodes, registry first; each writes its cache while it ends.
+async fn end(world: &ClusterWorld, work: &Path) -> Result<(), CommandError> {
+    for role in [NodeRole::SchemaRegistry, NodeRole::Broker, NodeRole::Controller, NodeRole::Zookeeper] {
+        let nodes: Vec<&NodePlan> = world.cluster().plan.nodes_of(role).collect();
+        futures::future::try_join_all(nodes.iter().map(|node| world.stop_node(node))).await?;
+        for node in nodes {
+            world.has_recorded(node, work)?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves what was written to where nodes look for it.
+fn collect(home: &Path, work: &Path) -> Result<usize, StartCacheError> {
+    let mut moved = 0;
+    for entry in fs::read_dir(work).map_err(file(work))? {
+        let path = entry.map_err(file(work))?.path();
+        let is_cache = path.extension().is_some_and(|end| end == "aot" || end == "jsa");
+        if let Some(name) = path.file_name().filter(|_| is_cache) {
+            fs::rename(&path, home.join(name)).map_err(file(&path))?;
+            moved += 1;
+        }
+    }
+    Ok(moved)
+}
+
+/// Every cache that is there, by name.
+pub(crate) fn list(cache: &Cache) -> Vec<StartCache> {
+    let Ok(entries) = fs::read_dir(cache.start_caches()) else { return Vec::new() };
+    let mut found: Vec<StartCache> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "aot" || end == "jsa"))
+        .filter_map(|path| look(&path))
+        .collect();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+fn look(path: &Path) -> Option<StartCache> {
+    let bytes = fs::metadata(path).ok()?.len();
+    Some(StartCache { path: path.to_owned(), bytes })
+}
+
+/// Of Javas and versions that are long gone nobody tells; a bound does.
+fn forget_oldest(home: &Path) {
+    let mut found: Vec<_> = list(&Cache::at(home.parent().unwrap_or(home)))
+        .into_iter()
+        .filter_map(|cache| Some((fs::metadata(&cache.path).ok()?.modified().ok()?, cache.path)))
+        .collect();
+    found.sort();
+    let surplus = found.len().saturating_sub(KEPT);
+    for (_, path) in found.into_iter().take(surplus) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Makes this the only process that makes caches.
+fn lock(home: &Path) -> Result<File, StartCacheError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(home).map_err(file(home))?;
+    let path = home.join("lock");
+    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let lock = open.map_err(file(&path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StartCacheError::Busy { lock: path }),
+        Err(TryLockError::Error(source)) => Err(StartCacheError::Io { path, source }),
+    }
+}
+
+fn file(path: &Path) -> impl FnOnce(io::Error) -> StartCacheError + use<> {
+    let path = path.to_owned();
+    move |source| StartCacheError::Io { path, source }
+}

@@ -9,6 +9,7 @@ mod figures;
 mod operations;
 mod restarts;
 mod soak;
+mod start;
 pub(crate) mod step;
 mod up;
 
@@ -34,6 +35,8 @@ enum What {
     Client(client::ClientArguments),
     /// Brokers restarted one after the other, then killed, under a steady load of which nothing may be lost
     Restarts(restarts::RestartsArguments),
+    /// Starts with and without caches, in KRaft mode, of the minimal node; where their seconds go
+    Start(start::StartArguments),
     /// Many cold starts in a row, then starts that are killed; nothing may be left behind
     Soak(soak::SoakArguments),
 }
@@ -49,6 +52,7 @@ pub(crate) async fn run(arguments: &BenchArguments) -> Result<bool> {
         What::Operations(arguments) => operations::run(arguments).await,
         What::Client(arguments) => client::run(arguments).await,
         What::Restarts(arguments) => restarts::run(arguments).await,
+        What::Start(arguments) => start::run(arguments).await,
         What::Soak(arguments) => soak::run(arguments).await,
     }?;
     println!("{}", serde_json::to_string_pretty(&document)?);

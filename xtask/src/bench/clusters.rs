@@ -13,6 +13,7 @@ use caracal_cluster::lifecycle::{Cluster, ClusterWorld, Described, chain};
 use caracal_cluster::names::ClusterName;
 use caracal_cluster::ports;
 use caracal_cluster::runtime::process;
+use caracal_cluster::spec::Overrides;
 use serde_json::{Value, json};
 
 use crate::shell;
@@ -49,8 +50,12 @@ pub(super) fn name(text: &str) -> Result<ClusterName> {
 /// # Errors
 /// When it cannot be resolved.
 pub(super) fn hold(name: &ClusterName) -> Result<(Cluster, DirLock)> {
-    Cluster::for_change(&state()?, Some(name), &Described::default(), "bench")
-        .map_err(|error| anyhow!(chain(&error)))
+    hold_a(name, &Overrides::default())
+}
+
+fn hold_a(name: &ClusterName, overrides: &Overrides) -> Result<(Cluster, DirLock)> {
+    let described = Described { overrides: overrides.clone(), ..Described::default() };
+    Cluster::for_change(&state()?, Some(name), &described, "bench").map_err(|error| anyhow!(chain(&error)))
 }
 
 /// A cluster as it is; none when it was never made.
@@ -72,7 +77,15 @@ pub(super) fn look(name: &ClusterName) -> Result<Option<Cluster>> {
 /// # Errors
 /// When one fails.
 pub(super) async fn steps(name: &ClusterName, steps: &[Step]) -> Result<Cluster> {
-    let (cluster, _lock) = hold(name)?;
+    steps_of_a(name, &Overrides::default(), steps).await
+}
+
+/// The same of a cluster of another kind than the guide's.
+///
+/// # Errors
+/// When one fails.
+pub(super) async fn steps_of_a(name: &ClusterName, overrides: &Overrides, steps: &[Step]) -> Result<Cluster> {
+    let (cluster, _lock) = hold_a(name, overrides)?;
     let mut world = ClusterWorld::new(cluster.clone(), Reporter::silent());
     engine::run(&mut world, steps, &Reporter::silent(), std::future::pending())
         .await

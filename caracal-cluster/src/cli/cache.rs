@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 use super::args::{KindArgs, Reporting, Target};
 use super::exit;
 use super::output::{Paint, Tone};
-use crate::lifecycle::start_caches::{CleanReport, ListedCaches, StartCache, StartCachesReport};
+use crate::distribution::StartCache;
+use crate::lifecycle::start_caches::{CleanReport, ListedCaches, StartCachesReport};
 
 /// Start-up caches of the nodes' JVMs.
 #[derive(Clone, Debug, Subcommand)]

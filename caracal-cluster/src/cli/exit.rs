@@ -3,6 +3,7 @@
 use crate::admin::AdminError;
 use crate::credentials::CredentialsError;
 use crate::dir::DirError;
+use crate::distribution::ShelfError;
 use crate::lifecycle::access::AccessError;
 use crate::lifecycle::commands::CommandError;
 use crate::lifecycle::engine::EngineError;
@@ -62,7 +63,7 @@ pub fn of(error: &CommandError) -> u8 {
         CommandError::Engine(EngineError::Step { source, .. }) => of_step(source),
         CommandError::Engine(EngineError::Interrupted { .. }) | CommandError::Interrupted => INTERRUPTED,
         CommandError::Node(error) => of_step(error),
-        CommandError::StartCache(StartCacheError::Busy { .. }) => UNAVAILABLE,
+        CommandError::StartCache(StartCacheError::Shelf(ShelfError::Busy { .. })) => UNAVAILABLE,
         CommandError::StartCache(StartCacheError::NotWritten { .. }) => UNHEALTHY,
         CommandError::StartCache(_) => MACHINE,
         CommandError::Stop { .. } | CommandError::NotRunning { .. } => UNHEALTHY,

@@ -141,11 +141,6 @@ impl Cache {
         &self.root
     }
 
-    /// Where start-up caches of JVMs lie, or will lie.
-    pub(crate) fn start_caches(&self) -> PathBuf {
-        self.root.join("start")
-    }
-
     /// Where this artifact lies, or will lie; no I/O.
     pub fn directory(&self, artifact: &Artifact) -> PathBuf {
         self.root.join(artifact.directory_name())

@@ -20,6 +20,7 @@ mod java;
 mod jre;
 mod lock;
 mod maven;
+mod start_caches;
 mod unpack;
 
 pub use artifacts::{Artifact, kafka_lock, registry_lock};
@@ -31,6 +32,8 @@ pub use java::{
 };
 pub use lock::{Fault, Lock, LockError, LockedFile, Sha256, VerifyError, lock_from_directory};
 pub use maven::{MavenCause, MavenError};
+pub(crate) use start_caches::{Making, Shelf, claim};
+pub use start_caches::{ShelfError, StartCache};
 pub use unpack::UnpackError;
 
 /// How far an installation is.

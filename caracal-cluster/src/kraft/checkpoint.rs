@@ -2,7 +2,8 @@
 //!
 //! Layout by KIP-630 (a snapshot is a log: header and footer are control records) and KIP-631 (metadata
 //! records: frame version 1, then the record's number, its version and its fields in the compact encoding of
-//! KIP-482). Records' schemas: `FeatureLevelRecord.json` (12), `UserScramCredentialRecord.json` (11).
+//! KIP-482). Records' schemas: `FeatureLevelRecord.json` (12), `UserScramCredentialRecord.json` (11),
+//! `AccessControlEntryRecord.json` (18).
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use caracal_scram::ScramCredential;
@@ -12,9 +13,13 @@ use kafka_protocol::records::{
     RecordEncodeOptions, TimestampType,
 };
 use secrecy::ExposeSecret as _;
+use uuid::Uuid;
+
+use crate::admin::AclBinding;
 
 const FEATURE_LEVEL: u8 = 12;
 const USER_SCRAM_CREDENTIAL: u8 = 11;
+const ACCESS_CONTROL_ENTRY: u8 = 18;
 /// Control records of a snapshot: key version 0, then the type.
 const SNAPSHOT_HEADER: i16 = 3;
 const SNAPSHOT_FOOTER: i16 = 4;
@@ -28,7 +33,7 @@ pub struct EncodeError {
     pub why: String,
 }
 
-/// The bytes of a `bootstrap.checkpoint` with these features and users, written at `millis` (of 1970).
+/// The bytes of a `bootstrap.checkpoint` with these features, users and access rules, written at `millis` (of 1970).
 ///
 /// It holds keys of users: a private file.
 ///
@@ -37,10 +42,12 @@ pub struct EncodeError {
 pub fn checkpoint(
     features: &[(&str, i16)],
     users: &[(&str, ScramCredential)],
+    rules: &[AclBinding],
     millis: i64,
 ) -> Result<Bytes, EncodeError> {
     let mut values: Vec<Bytes> = features.iter().map(|(name, level)| feature(name, *level)).collect();
     values.extend(users.iter().map(|(name, credential)| user(name, credential)));
+    values.extend(rules.iter().map(rule));
     let last = i64::try_from(values.len()).unwrap_or(i64::MAX);
     let header = [control(SNAPSHOT_HEADER, header_value(), 0, millis)];
     let data: Vec<Record> =
@@ -112,6 +119,20 @@ fn user(name: &str, credential: &ScramCredential) -> Bytes {
     value.freeze()
 }
 
+fn rule(binding: &AclBinding) -> Bytes {
+    let mut value = begin(ACCESS_CONTROL_ENTRY);
+    value.put_slice(Uuid::new_v4().as_bytes());
+    value.put_i8(binding.resource_type);
+    put_compact(&mut value, binding.resource_name.as_bytes());
+    value.put_i8(binding.pattern_type);
+    put_compact(&mut value, binding.principal.as_bytes());
+    put_compact(&mut value, binding.host.as_bytes());
+    value.put_i8(binding.operation);
+    value.put_i8(binding.permission);
+    value.put_u8(0);
+    value.freeze()
+}
+
 /// The length plus one as an unsigned varint, then the bytes.
 fn put_compact(into: &mut BytesMut, bytes: &[u8]) {
     let mut length = bytes.len() + 1;
@@ -163,7 +184,7 @@ mod tests {
             let users =
                 [("alice", credential("alice-secret", 4096)), ("bob", credential("bobs-secret", 16384))];
             let ours =
-                checkpoint(super::super::features(version).unwrap(), &users, 1_795_604_844_513).unwrap();
+                checkpoint(super::super::features(version).unwrap(), &users, &[], 1_795_604_844_513).unwrap();
             assert_eq!(hex::encode(without_time(&ours)), hex::encode(without_time(&kafkas)), "{version}");
         }
     }

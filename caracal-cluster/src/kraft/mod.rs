@@ -3,8 +3,9 @@
 //! Kafka's own tool for this, `kafka-storage format`, is a JVM a node, takes the users' passwords as arguments and
 //! prints the keys that it derives. Here the same two files are written without any of that: `meta.properties`
 //! says who the node is, `bootstrap.checkpoint` is a snapshot of metadata records: the levels of Kafka's
-//! features, and the SCRAM credential of every user, so that brokers can log in to each other from the first
-//! instant on. A test holds the snapshot, byte for byte, to what Kafka's tool wrote. No step of `up` calls this yet.
+//! features, the SCRAM credential of every user, so that brokers can log in to each other from the first
+//! instant on, and every access rule, which Kafka's tool cannot write. A test holds the snapshot without rules, byte
+//! for byte, to what Kafka's tool wrote; that Kafka reads the rules is for the live suite to say.
 //!
 //! ```
 //! use caracal_cluster::kraft;

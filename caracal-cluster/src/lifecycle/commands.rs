@@ -314,8 +314,7 @@ pub async fn make_start_caches_in_background(selection: &Selection) -> Result<Op
 /// # Errors
 /// [`CommandError`] when no place for them is known.
 pub fn start_caches() -> Result<ListedCaches, CommandError> {
-    let cache = Cache::discover().map_err(ClusterError::from)?;
-    Ok(ListedCaches { directory: cache.start_caches(), caches: start_caches::list(&cache) })
+    Ok(start_caches::list(&Cache::discover().map_err(ClusterError::from)?))
 }
 
 /// Deletes every start-up cache.

@@ -6,10 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,14 +19,17 @@ use super::cluster::{Cluster, Described};
 use super::commands::{CommandError, millis_since};
 use super::down::Remains;
 use super::engine::{self, Event, Reporter, Step};
+use super::error::chain;
 use super::world::ClusterWorld;
-use crate::dir::{DirLock, StateRoot};
-use crate::distribution::{Cache, Java, JavaPolicy, find_or_fetched};
+use crate::dir::StateRoot;
+use crate::distribution::{
+    Artifact, Cache, Java, JavaPolicy, Making, Shelf, ShelfError, StartCache, find_or_fetched,
+};
 use crate::names::ClusterName;
 use crate::plan::{ClusterPlan, NodePlan, NodeRole};
-use crate::runtime::process::log_tail;
+use crate::runtime::NodeState;
+use crate::runtime::process::{self, log_tail};
 use crate::runtime::start_cache::{Key, Mode, StartCaches, rejection};
-use crate::runtime::{NodeState, background};
 use crate::spec::{ClusterSpec, Metadata};
 
 /// The cluster that runs for the caches alone.
@@ -36,19 +38,13 @@ const NAME: &str = "training";
 /// Brokers that it has at most: with two, one learns to follow.
 const BROKERS: u16 = 2;
 
-/// Caches that are kept; of more, the oldest go.
-const KEPT: usize = 16;
-
 /// What is the matter with start-up caches.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartCacheError {
-    /// Somebody makes them at this moment.
-    #[error("another process makes start-up caches (it holds {}); they are there when it has ended", lock.display())]
-    Busy {
-        /// The lock.
-        lock: PathBuf,
-    },
+    /// Their folder.
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
     /// A JVM ended without writing its own.
     #[error("{node} ended without writing its start-up cache\n  {explanation}")]
     NotWritten {
@@ -57,8 +53,8 @@ pub enum StartCacheError {
         /// The end of its log.
         explanation: String,
     },
-    /// A file.
-    #[error("start-up caches: {} could not be used", path.display())]
+    /// The program or the description of the cluster that makes them.
+    #[error("start-up caches cannot be made: {} could not be used", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -66,15 +62,6 @@ pub enum StartCacheError {
         #[source]
         source: io::Error,
     },
-}
-
-/// One start-up cache.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct StartCache {
-    /// Its file.
-    pub path: PathBuf,
-    /// Its size.
-    pub bytes: u64,
 }
 
 /// The start-up caches for the nodes of one cluster.
@@ -120,13 +107,11 @@ pub(crate) async fn make(
     cancelled: impl Future<Output = ()>,
 ) -> Result<StartCachesReport, CommandError> {
     let begun = Instant::now();
-    let home = like.cache.start_caches();
-    let _lock = lock(&home)?;
-    let missing = missing(like).await;
+    let shelf = Shelf::of(&like.cache);
+    let making = shelf.lock().map_err(StartCacheError::from)?;
     let mut made = 0;
-    if missing.is_none_or(|missing| !missing.is_empty()) {
-        made = train(like, &home, reporter, cancelled).await?;
-        forget_oldest(&home);
+    if missing(like).await.is_none_or(|missing| !missing.is_empty()) {
+        made = train(like, &shelf, &making, reporter, cancelled).await?;
     }
     Ok(StartCachesReport { made, dry_run: false, millis: millis_since(begun), ..look_for(like).await })
 }
@@ -134,21 +119,27 @@ pub(crate) async fn make(
 /// What is there for the nodes of `like`, and what is not.
 pub(crate) async fn look_for(like: &Cluster) -> StartCachesReport {
     let begun = Instant::now();
-    let home = like.cache.start_caches();
+    let shelf = Shelf::of(&like.cache);
     let keys = keys(like).await;
-    let caches = keys.iter().filter_map(|key| look(&home.join(key.file()))).collect();
-    let missing =
-        keys.iter().map(|key| key.file().to_owned()).filter(|name| !home.join(name).is_file()).collect();
+    let caches: Vec<StartCache> = keys.iter().filter_map(|key| shelf.look(key.file())).collect();
+    let missing = keys.iter().filter(|key| shelf.look(key.file()).is_none());
+    let missing = missing.map(|key| key.file().to_owned()).collect();
     StartCachesReport { caches, missing, made: 0, dry_run: true, millis: millis_since(begun) }
+}
+
+/// Every cache that is there.
+pub(crate) fn list(cache: &Cache) -> ListedCaches {
+    let shelf = Shelf::of(cache);
+    ListedCaches { directory: shelf.home().to_owned(), caches: shelf.list() }
 }
 
 /// Deletes every cache.
 pub(crate) fn clean(cache: &Cache, dry_run: bool) -> Result<CleanReport, StartCacheError> {
-    let home = cache.start_caches();
-    let _lock = lock(&home)?;
-    let caches = list(cache);
+    let shelf = Shelf::of(cache);
+    let _making = shelf.lock()?;
+    let caches = shelf.list();
     for found in caches.iter().filter(|_| !dry_run) {
-        fs::remove_file(&found.path).map_err(file(&found.path))?;
+        shelf.delete(found)?;
     }
     Ok(CleanReport { caches, dry_run })
 }
@@ -156,7 +147,7 @@ pub(crate) fn clean(cache: &Cache, dry_run: bool) -> Result<CleanReport, StartCa
 /// The caches that nodes of a cluster would start with and that are not there; none when that cannot be told yet,
 /// because Java or the jars are not there either.
 pub(crate) async fn missing(like: &Cluster) -> Option<BTreeSet<String>> {
-    let kafka = crate::distribution::Artifact::kafka(&like.spec.kafka.version)?;
+    let kafka = Artifact::kafka(&like.spec.kafka.version)?;
     like.cache.installed(kafka)?;
     java(&like.cache).await?;
     Some(look_for(like).await.missing)
@@ -168,20 +159,20 @@ pub(crate) async fn make_in_background(like: &Cluster) -> Result<Option<PathBuf>
     if missing(like).await.is_none_or(|missing| missing.is_empty()) {
         return Ok(None);
     }
-    let home = like.cache.start_caches();
+    let shelf = Shelf::of(&like.cache);
     // Looked at and given back: whoever makes them at this moment makes most likely these.
-    match lock(&home) {
-        Ok(lock) => drop(lock),
-        Err(StartCacheError::Busy { .. }) => return Ok(None),
-        Err(error) => return Err(error),
+    match shelf.lock() {
+        Ok(making) => drop(making),
+        Err(ShelfError::Busy { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
     }
     let root = like.dir.path().ancestors().nth(2).map(Path::to_owned).unwrap_or_default();
-    let (name, log) = (like.plan.cluster.as_str(), home.join("make.log"));
+    let (name, log) = (like.plan.cluster.as_str(), shelf.path("make.log"));
     let program = std::env::current_exe().map_err(file(&log))?;
     let mut arguments: Vec<OsString> =
         ["cache", "make", "--background", "--name", name].map(Into::into).to_vec();
     arguments.extend(["--state-dir".into(), root.into_os_string()]);
-    background::spawn(&program, &arguments, &log).map_err(file(&program))?;
+    process::in_background(&program, &arguments, &log).map_err(file(&program))?;
     Ok(Some(log))
 }
 
@@ -189,16 +180,14 @@ pub(crate) async fn make_in_background(like: &Cluster) -> Result<Option<PathBuf>
 pub(super) fn drop_refused(world: &ClusterWorld) {
     let Some(caches) = world.runtime.start_caches() else { return };
     for node in &world.cluster().plan.nodes {
-        let Some(path) = caches.used_by(node).filter(|path| was_there(path, world.runtime.observe(node)))
-        else {
-            continue;
-        };
+        let used = caches.used_by(node).filter(|used| was_there(&used.path, world.runtime.observe(node)));
+        let Some(used) = used else { continue };
         let console = log_tail(&world.cluster().dir.node_console(&node.name), usize::MAX).unwrap_or_default();
         if let Some(line) = rejection(&console) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let outcome = match fs::remove_file(&path) {
+            let name = used.path.file_name().unwrap_or_default().to_string_lossy();
+            let outcome = match Shelf::of(&world.cluster().cache).delete(&used) {
                 Ok(()) => "it was deleted, and the next making of caches brings another".to_owned(),
-                Err(error) => format!("delete it: {error}"),
+                Err(error) => chain(&error),
             };
             let note =
                 format!("the JVM of {} refused its start-up cache {name} ({line}); {outcome}", node.name);
@@ -219,7 +208,7 @@ fn was_there(cache: &Path, node: NodeState) -> bool {
 
 async fn keys(like: &Cluster) -> BTreeSet<Key> {
     match java(&like.cache).await {
-        Some(java) => keys_of(&StartCaches::new(like.cache.start_caches(), &java, Mode::Use), &like.plan),
+        Some(java) => keys_of(&StartCaches::new(Shelf::of(&like.cache), &java, Mode::Use), &like.plan),
         None => BTreeSet::new(),
     }
 }
@@ -254,34 +243,29 @@ fn training_name() -> ClusterName {
 /// Runs the training cluster and keeps what its JVMs wrote; it leaves nothing else, whatever happened.
 async fn train(
     like: &Cluster,
-    home: &Path,
+    shelf: &Shelf,
+    making: &Making,
     reporter: &Reporter,
     cancelled: impl Future<Output = ()>,
 ) -> Result<usize, CommandError> {
-    let root = StateRoot::at(&home.join("training"))?;
-    let work = home.join("training.caches");
-    remove(&root, &work).await?;
+    let root = StateRoot::at(&shelf.path(NAME))?;
+    remove(&root).await?;
+    let work = shelf.begin(making).map_err(StartCacheError::from)?;
     let outcome = run(like, &root, &work, reporter, cancelled).await;
-    let removed = match &outcome {
-        Ok(_) => collect(home, &work),
-        Err(_) => Ok(0),
-    };
-    remove(&root, &work).await?;
-    outcome?;
-    Ok(removed?)
+    remove(&root).await?;
+    let collected = outcome.and_then(|()| Ok(shelf.collect(making).map_err(StartCacheError::from)?));
+    shelf.forget_work().map_err(StartCacheError::from)?;
+    collected
 }
 
-/// What a training that was killed left: its nodes, its files.
-async fn remove(root: &StateRoot, work: &Path) -> Result<(), CommandError> {
+/// Ends a training, also one that was killed: its nodes, its files.
+async fn remove(root: &StateRoot) -> Result<(), CommandError> {
     if let Some(remains) = Remains::find(root, &training_name()) {
         let lock = remains.dir().lock("cache make")?;
         remains.stop(&|_| {}).await;
         remains.delete(lock)?;
     }
-    match fs::remove_dir_all(work) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(work)(error).into()),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 async fn run(
@@ -291,14 +275,13 @@ async fn run(
     reporter: &Reporter,
     cancelled: impl Future<Output = ()>,
 ) -> Result<(), CommandError> {
-    fs::DirBuilder::new().mode(0o700).create(work).map_err(file(work))?;
     let description = work.join("cluster.toml");
     let text = training_spec(&like.spec).to_toml();
     store::write_private(&description, text.as_bytes())
         .map_err(io::Error::other)
         .map_err(file(&description))?;
     let described = Described { file: Some(&description), ..Described::default() };
-    let (cluster, _lock): (Cluster, DirLock) = Cluster::for_change(root, None, &described, "cache make")?;
+    let (cluster, _lock) = Cluster::for_change(root, None, &described, "cache make")?;
     let steps = Step::of(&cluster.plan);
     let mut world =
         ClusterWorld::new(cluster, reporter.clone()).with_start_caches(Mode::Record(work.to_owned()));
@@ -316,64 +299,6 @@ async fn end(world: &ClusterWorld, work: &Path) -> Result<(), CommandError> {
         }
     }
     Ok(())
-}
-
-/// Moves what was written to where nodes look for it.
-fn collect(home: &Path, work: &Path) -> Result<usize, StartCacheError> {
-    let mut moved = 0;
-    for entry in fs::read_dir(work).map_err(file(work))? {
-        let path = entry.map_err(file(work))?.path();
-        let is_cache = path.extension().is_some_and(|end| end == "aot" || end == "jsa");
-        if let Some(name) = path.file_name().filter(|_| is_cache) {
-            fs::rename(&path, home.join(name)).map_err(file(&path))?;
-            moved += 1;
-        }
-    }
-    Ok(moved)
-}
-
-/// Every cache that is there, by name.
-pub(crate) fn list(cache: &Cache) -> Vec<StartCache> {
-    let Ok(entries) = fs::read_dir(cache.start_caches()) else { return Vec::new() };
-    let mut found: Vec<StartCache> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "aot" || end == "jsa"))
-        .filter_map(|path| look(&path))
-        .collect();
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    found
-}
-
-fn look(path: &Path) -> Option<StartCache> {
-    let bytes = fs::metadata(path).ok()?.len();
-    Some(StartCache { path: path.to_owned(), bytes })
-}
-
-/// Of Javas and versions that are long gone nobody tells; a bound does.
-fn forget_oldest(home: &Path) {
-    let mut found: Vec<_> = list(&Cache::at(home.parent().unwrap_or(home)))
-        .into_iter()
-        .filter_map(|cache| Some((fs::metadata(&cache.path).ok()?.modified().ok()?, cache.path)))
-        .collect();
-    found.sort();
-    let surplus = found.len().saturating_sub(KEPT);
-    for (_, path) in found.into_iter().take(surplus) {
-        let _ = fs::remove_file(path);
-    }
-}
-
-/// Makes this the only process that makes caches.
-fn lock(home: &Path) -> Result<File, StartCacheError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(home).map_err(file(home))?;
-    let path = home.join("lock");
-    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let lock = open.map_err(file(&path))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StartCacheError::Busy { lock: path }),
-        Err(TryLockError::Error(source)) => Err(StartCacheError::Io { path, source }),
-    }
 }
 
 fn file(path: &Path) -> impl FnOnce(io::Error) -> StartCacheError + use<> {

@@ -13,7 +13,7 @@ use super::steps::{
     broker_state, distribution, files, format, later_users, nodes, preflight, proof, registry, users,
 };
 use crate::credentials::Credentials;
-use crate::distribution::Java;
+use crate::distribution::{Java, Shelf};
 use crate::plan::{NodePlan, NodeRole};
 use crate::runtime::start_cache::{Mode, StartCaches};
 use crate::runtime::{NativeRuntime, Runtime};
@@ -79,7 +79,7 @@ impl ClusterWorld {
 
     pub(super) fn use_java(&mut self, java: &Java) {
         let native = NativeRuntime::new(self.cluster.dir.clone(), self.cluster.record.cluster_id.clone());
-        let caches = StartCaches::new(self.cluster.cache.start_caches(), java, self.start_caches.clone());
+        let caches = StartCaches::new(Shelf::of(&self.cluster.cache), java, self.start_caches.clone());
         self.runtime = Runtime::Native(native.with_java(java.program()).with_start_caches(caches));
     }
 }

@@ -112,7 +112,7 @@ fn server_properties(context: &Context<'_>, id: u16) -> String {
         Metadata::Kraft => kraft::quorum(&mut p, context, name),
     }
     replication(&mut p, context);
-    retention_and_performance(&mut p);
+    retention_and_performance(&mut p, context.spec.profile);
     p.section("Data")
         .set("log.dirs", context.node_path(name, "data"))
         .set("auto.create.topics.enable", false)
@@ -254,15 +254,24 @@ pub(super) fn replication(p: &mut Properties, context: &Context<'_>) {
         .set("unclean.leader.election.enable", false);
 }
 
-fn retention_and_performance(p: &mut Properties) {
+fn retention_and_performance(p: &mut Properties, profile: Profile) {
+    // Each network thread of each listener reads keys and certificates anew when the broker starts: some 50 ms.
+    let threads = match profile {
+        Profile::Full => 8,
+        Profile::Minimal => 2,
+    };
     p.section("Retention")
         .set("log.retention.hours", 720)
         .set("log.segment.bytes", 1_073_741_824)
         .set("compression.type", "snappy");
     p.section("Performance")
-        .set("num.network.threads", 8)
-        .set("num.io.threads", 8)
+        .set("num.network.threads", threads)
+        .set("num.io.threads", threads)
         .set("socket.send.buffer.bytes", 102_400)
         .set("socket.receive.buffer.bytes", 102_400)
         .set("socket.request.max.bytes", 104_857_600);
+    if profile == Profile::Minimal {
+        // One node has nobody to share them with, and makes all of them when the first group or transaction comes.
+        p.set("offsets.topic.num.partitions", 5).set("transaction.state.log.num.partitions", 5);
+    }
 }

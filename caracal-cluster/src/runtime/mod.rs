@@ -5,7 +5,6 @@
 //!
 //! **Architecture invariant:** only this folder starts the processes of nodes.
 
-pub(crate) mod background;
 pub mod memory;
 mod native;
 pub mod process;

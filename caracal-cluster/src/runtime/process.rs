@@ -30,10 +30,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::wait::{Elapsed, Probe, wait_for};
 
+mod background;
 mod death;
 mod log;
 mod table;
 
+pub(crate) use background::in_background;
 pub use death::{Death, cause_of_death};
 pub use log::{Hint, diagnose_log, log_tail};
 use table::Seen;

@@ -10,13 +10,12 @@
 //! for it ([`crate::lifecycle::start_caches`]), so nothing of a cluster with data in it gets into one.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use crate::distribution::{Java, Sha256};
+use crate::distribution::{Java, Sha256, Shelf, StartCache, claim};
 use crate::plan::NodePlan;
 
 /// Part of every name: another way of making them finds no old one.
@@ -50,7 +49,7 @@ pub(crate) enum Mode {
 /// The caches of one Java.
 #[derive(Clone, Debug)]
 pub(crate) struct StartCaches {
-    root: PathBuf,
+    shelf: Shelf,
     java: String,
     aot: bool,
     mode: Mode,
@@ -68,12 +67,12 @@ impl Key {
 }
 
 impl StartCaches {
-    /// The caches in `root` that `java` can use.
-    pub(crate) fn new(root: PathBuf, java: &Java, mode: Mode) -> Self {
+    /// The caches on a shelf that `java` can use.
+    pub(crate) fn new(shelf: Shelf, java: &Java, mode: Mode) -> Self {
         // The file that every Java has at its home names it to the last patch; without it, its version does.
         let release = fs::read_to_string(java.home.join("release")).unwrap_or_default();
         let java_name = format!("{}\n{}\n{release}", java.home.display(), java.version);
-        Self { root, java: java_name, aot: java.version.major() >= AOT_SINCE, mode }
+        Self { shelf, java: java_name, aot: java.version.major() >= AOT_SINCE, mode }
     }
 
     /// Whether this run writes caches.
@@ -98,15 +97,10 @@ impl StartCaches {
         Some(Key(format!("{kind}-{}.{}", &name[..KEY_LETTERS], if self.aot { "aot" } else { "jsa" })))
     }
 
-    /// Where the cache lies, or will lie.
-    pub(crate) fn path(&self, key: &Key) -> PathBuf {
-        self.root.join(key.file())
-    }
-
     /// The cache that a node starts with; none when there is none, or none is wanted.
-    pub(crate) fn used_by(&self, node: &NodePlan) -> Option<PathBuf> {
-        let path = self.path(&self.key(node)?);
-        (self.mode == Mode::Use && path.is_file()).then_some(path)
+    pub(crate) fn used_by(&self, node: &NodePlan) -> Option<StartCache> {
+        let found = self.shelf.look(self.key(node)?.file())?;
+        (self.mode == Mode::Use).then_some(found)
     }
 
     /// What makes a JVM write a cache when it ends.
@@ -129,10 +123,10 @@ impl StartCaches {
             Mode::Off => Vec::new(),
             Mode::Use => match self.used_by(node) {
                 None => Vec::new(),
-                Some(path) if self.aot => vec![option("-XX:AOTCache=", path)],
-                Some(path) => vec![option("-XX:SharedArchiveFile=", path)],
+                Some(found) if self.aot => vec![option("-XX:AOTCache=", found.path)],
+                Some(found) => vec![option("-XX:SharedArchiveFile=", found.path)],
             },
-            Mode::Record(work) if first_of_its_kind(work, &key)? => self.recording(work.join(key.file())),
+            Mode::Record(work) if claim(work, key.file())? => self.recording(work.join(key.file())),
             Mode::Record(_) => Vec::new(),
         })
     }
@@ -142,16 +136,6 @@ fn option(name: &str, path: PathBuf) -> OsString {
     let mut option = OsString::from(name);
     option.push(path);
     option
-}
-
-/// Whether no other node records this cache.
-fn first_of_its_kind(work: &Path, key: &Key) -> io::Result<bool> {
-    let claim = work.join(format!("{}.claimed", key.file()));
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(claim) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// What a node is to its cluster: a broker that is a controller too, or has ZooKeeper, runs other classes.
@@ -217,12 +201,14 @@ pub(crate) fn rejection(console: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distribution::Cache;
     use crate::plan::tests::default_plan;
     use crate::plan::{ClusterPlan, NodeRole};
 
     fn caches(version: &str, mode: Mode) -> StartCaches {
         let home = PathBuf::from("/no/such/java");
-        StartCaches::new(PathBuf::from("/cache/start"), &Java::named(home, version.parse().unwrap()), mode)
+        let shelf = Shelf::of(&Cache::at("/no/such/cache"));
+        StartCaches::new(shelf, &Java::named(home, version.parse().unwrap()), mode)
     }
 
     fn first(plan: &ClusterPlan, role: NodeRole) -> NodePlan {
@@ -284,8 +270,9 @@ mod tests {
         let broker = first(&plan, NodeRole::Broker);
         let mut using = caches("25.0.3", Mode::Use);
         assert!(using.arguments(&broker).unwrap().is_empty());
-        using.root = work.path().to_owned();
-        let path = using.path(&using.key(&broker).unwrap());
+        using.shelf = Shelf::of(&Cache::at(work.path()));
+        fs::create_dir(using.shelf.home()).unwrap();
+        let path = using.shelf.path(using.key(&broker).unwrap().file());
         caracal_pki::store::write_private(&path, b"").unwrap();
         assert_eq!(using.arguments(&broker).unwrap(), [option("-XX:AOTCache=", path)]);
         using.mode = Mode::Off;

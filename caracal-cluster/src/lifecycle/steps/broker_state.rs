@@ -9,7 +9,7 @@ use crate::admin::{AclDrift, Admin, TopicDrift, TopicState};
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Applied, Event, Observed};
 use crate::lifecycle::error::{StepError, chain};
-use crate::plan::{AclRule, TopicOwner, TopicPlan};
+use crate::plan::{AclRule, NodeRole, TopicOwner, TopicPlan};
 use crate::spec::Metadata;
 use crate::wait::{Probe, WaitError, wait_for};
 use crate::wire::{Deadline, records};
@@ -103,6 +103,12 @@ async fn begin_offsets_topic(admin: &mut Admin, deadline: Deadline) {
     }
 }
 
+/// Whether nobody had to make rules, so that this is the first thing asked of the brokers of a new cluster.
+fn rules_came_with_the_data(world: &ClusterWorld) -> bool {
+    let plan = &world.cluster.plan;
+    plan.metadata == Metadata::Kraft && plan.nodes_of(NodeRole::SchemaRegistry).next().is_some()
+}
+
 fn acl_summary(rules: usize) -> String {
     format!("{rules} rules, everything else denied")
 }
@@ -136,6 +142,9 @@ pub(in crate::lifecycle) async fn apply_topics(world: &mut ClusterWorld) -> Resu
     let deadline = Deadline::after(DEADLINE);
     let planned = world.cluster.plan.topics.clone();
     let mut admin = world.access().admin()?;
+    if rules_came_with_the_data(world) {
+        begin_offsets_topic(&mut admin, deadline).await;
+    }
     let mut found = found_topics(&mut admin, &planned, deadline).await?;
     let missing: Vec<TopicPlan> = absent(&planned, &found).cloned().collect();
     let (hidden, mut failed) = create(&mut admin, &missing, deadline).await?;

@@ -1,10 +1,11 @@
 //! Data directories of a KRaft cluster, formatted before the first start: who each node is, and in the controllers'
-//! the users, because brokers log in to each other before anybody could make them.
+//! the users, because brokers log in to each other before anybody could make them, and the access rules.
 
 use std::path::PathBuf;
 
 use caracal_scram::{Iterations, Mechanism, ScramCredential};
 
+use crate::admin::AclBinding;
 use crate::kraft;
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Applied, Event, Observed};
@@ -67,10 +68,14 @@ pub(in crate::lifecycle) fn apply(world: &mut ClusterWorld) -> Result<Applied, S
     let users = users(world)?;
     let users: Vec<(&str, ScramCredential)> =
         users.iter().map(|(name, credential)| (name.as_str(), credential.clone())).collect();
+    let rules: Vec<AclBinding> = world.cluster.plan.acls.iter().map(AclBinding::from).collect();
     for node in empty {
-        // A broker reads users from the controllers; their keys are no business of its disk.
-        let users = if is_controller(node) { users.as_slice() } else { &[] };
-        format(world, node, users)?;
+        // A broker reads users and rules from the controllers; keys of users are no business of its disk.
+        if is_controller(node) {
+            format(world, node, &users, &rules)?;
+        } else {
+            format(world, node, &[], &[])?;
+        }
     }
     Ok(summary(&standings).into())
 }
@@ -166,14 +171,20 @@ fn users(world: &ClusterWorld) -> Result<Vec<(String, ScramCredential)>, StepErr
 }
 
 /// Writes what says who the node is last: killed before, the next run begins again.
-fn format(world: &ClusterWorld, node: &NodePlan, users: &[(&str, ScramCredential)]) -> Result<(), StepError> {
+fn format(
+    world: &ClusterWorld,
+    node: &NodePlan,
+    users: &[(&str, ScramCredential)],
+    rules: &[AclBinding],
+) -> Result<(), StepError> {
     let version = &world.cluster.plan.kafka_version;
     let failed =
         |why: String| StepError::Format { what: format!("the data directory of {}", node.name), why };
     let features = kraft::features(version)
         .ok_or_else(|| failed(format!("nobody knows how Kafka {version} is formatted")))?;
     let millis = i64::try_from(world.now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
-    let checkpoint = kraft::checkpoint(features, users, millis).map_err(|error| failed(error.to_string()))?;
+    let checkpoint =
+        kraft::checkpoint(features, users, rules, millis).map_err(|error| failed(error.to_string()))?;
     let (dir, data) = (&world.cluster.dir, world.cluster.dir.node_data(&node.name));
     dir.write(&data.join(kraft::CHECKPOINT), &checkpoint)?;
     let meta = kraft::meta_properties(&own_cluster(world)?, node.id, &kraft::directory_id());
@@ -183,7 +194,10 @@ fn format(world: &ClusterWorld, node: &NodePlan, users: &[(&str, ScramCredential
 
 fn summary(standings: &[(&NodePlan, Standing)]) -> String {
     let controllers = standings.iter().filter(|(node, _)| is_controller(node)).count();
-    format!("{} data directories, {controllers} of controllers with the first users", standings.len())
+    format!(
+        "{} data directories, {controllers} of controllers with the first users and rules",
+        standings.len()
+    )
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::tools::{self, await_until};
 
 pub(crate) const TESTS: &[Test] = &[
     ("start_caches::the_first_up_has_them_made_and_the_next_one_uses_them", made_and_used),
+    ("start_caches::down_ends_what_up_began_in_the_background", ended_by_down),
     ("start_caches::one_that_a_jvm_refuses_is_deleted_and_said_once", refused),
     ("start_caches::a_killed_making_leaves_nothing_that_the_next_does_not_remove", killed),
 ];
@@ -97,8 +98,21 @@ impl Scene {
             .with_context(|| fs::read_to_string(self.cache.join("start/make.log")).unwrap_or_default())
     }
 
+    /// The id of the cluster that runs for the caches, once a node of it does.
+    fn training(&self) -> Result<String> {
+        await_until("a node that runs for the caches", MAKING, || {
+            let record = self.cache.join("start/training/clusters/training/cluster.json");
+            let text = fs::read_to_string(&record).map_err(|error| error.to_string())?;
+            let value: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            let id = value["cluster_id"].as_str().unwrap_or_default().to_owned();
+            if process::find_all(&id).is_empty() { Err("no node runs".to_owned()) } else { Ok(Some(id)) }
+        })
+    }
+
     fn end(self) -> Result<()> {
-        self.down(true)?;
+        if self.cluster.dir()?.exists() {
+            self.down(true)?;
+        }
         let left = training(&self.cache)?;
         ensure!(left.is_empty(), "of the making is left: {left:?}");
         self.cluster.take_down()
@@ -163,18 +177,21 @@ fn refused() -> Result<()> {
     scene.end()
 }
 
+fn ended_by_down() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.up(&[])?.saying(&["made in the background"])?;
+    let id = scene.training()?;
+    scene.down(true)?;
+    ensure!(process::find_all(&id).is_empty(), "a node of the making outlives `down`");
+    ensure!(scene.caches()?.is_empty(), "a making that was ended has made a cache");
+    scene.end()
+}
+
 fn killed() -> Result<()> {
     let scene = Scene::new()?;
     let make = product::words(&["cache", "make", "--profile", "minimal"]);
     let making = scene.command(&make)?.start()?;
-    let id = || -> Result<Option<String>, String> {
-        let record = scene.cache.join("start/training/clusters/training/cluster.json");
-        let text = fs::read_to_string(&record).map_err(|error| error.to_string())?;
-        let value: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        let id = value["cluster_id"].as_str().unwrap_or_default().to_owned();
-        if process::find_all(&id).is_empty() { Err("no node runs".to_owned()) } else { Ok(Some(id)) }
-    };
-    let id = await_until("a node that runs for the caches", MAKING, id)?;
+    let id = scene.training()?;
     making.signal(Signal::KILL)?;
     product::remember(&making.finish(Duration::from_secs(60))?);
     ensure!(!process::find_all(&id).is_empty(), "the node ended with whoever started it");

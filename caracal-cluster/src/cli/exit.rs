@@ -64,6 +64,7 @@ pub fn of(error: &CommandError) -> u8 {
         CommandError::Engine(EngineError::Interrupted { .. }) | CommandError::Interrupted => INTERRUPTED,
         CommandError::Node(error) => of_step(error),
         CommandError::StartCache(StartCacheError::Shelf(ShelfError::Busy { .. })) => UNAVAILABLE,
+        CommandError::StartCache(StartCacheError::Interrupted) => INTERRUPTED,
         CommandError::StartCache(StartCacheError::NotWritten { .. }) => UNHEALTHY,
         CommandError::StartCache(_) => MACHINE,
         CommandError::Stop { .. } | CommandError::NotRunning { .. } => UNHEALTHY,

@@ -10,6 +10,9 @@
 //! | `ps` | [`PsReport`](crate::lifecycle::commands::PsReport): `cluster`, `directory`, `nodes[] {node, role, state, pid, rss_bytes, uptime_seconds, addresses[] {listener, address}, certificate_days_left, planned}`, `warnings[]` |
 //! | `list` | [`ListReport`](crate::lifecycle::commands::ListReport): `state_root`, `clusters[] {cluster, directory, runtime, kafka_version, registry, running, nodes, problem}` |
 //! | `plan` | [`PlanReport`](crate::lifecycle::commands::PlanReport): `cluster`, `directory`, `existed`, `ports_known`, `differs`, `notes[] {severity, key, consequence}`, `steps[] {step, title, standing, details[]}`, `files[] {node, path, change, diff?, text?}` |
+//! | `cache make` | [`StartCachesReport`](crate::lifecycle::start_caches::StartCachesReport): `caches[] {path, bytes}`, `missing[]`, `made`, `dry_run`, `millis` |
+//! | `cache list` | [`ListedCaches`](crate::lifecycle::start_caches::ListedCaches): `directory`, `caches[] {path, bytes}` |
+//! | `cache clean` | [`CleanReport`](crate::lifecycle::start_caches::CleanReport): `caches[] {path, bytes}`, `dry_run` |
 //! | `verify` | [`VerifyReport`](crate::probe::matrix::VerifyReport): `cluster`, `kafka_version`, `registry`, `ok`, `cells[] {id, group, what, target, principal, expected, control, outcome, seen, millis}`, `round_trips`, `millis` |
 //! | `restart` | [`RestartReport`](crate::ops::restart::RestartReport): `cluster`, `all_at_once`, `dry_run`, `nodes[] {node, role, outcome, down_millis, in_sync_millis}`, `millis` |
 //! | `kill`, `pause`, `resume` | [`StrikeReport`](crate::ops::nodes::StrikeReport): `cluster`, `dry_run`, `nodes[] {node, outcome}` |

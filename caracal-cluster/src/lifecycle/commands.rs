@@ -243,6 +243,9 @@ pub async fn down(
 ) -> Result<DownReport, CommandError> {
     let begun = Instant::now();
     let (remains, lock) = find(selection, if volumes { "cluster down -v" } else { "cluster down" })?;
+    if let Ok(cache) = Cache::discover() {
+        start_caches::end_background(&cache, remains.cluster_ids()).await;
+    }
     let nodes = stop_all(&remains, told, cancelled).await?;
     if volumes {
         remains.delete(lock)?;

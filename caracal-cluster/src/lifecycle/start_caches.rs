@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use caracal_pki::store;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::cluster::{Cluster, Described};
 use super::commands::{CommandError, millis_since};
 use super::down::Remains;
-use super::engine::{self, Event, Reporter, Step};
+use super::engine::{self, EngineError, Event, Reporter, Step};
 use super::error::chain;
 use super::world::ClusterWorld;
 use crate::dir::StateRoot;
@@ -45,6 +45,9 @@ pub enum StartCacheError {
     /// Their folder.
     #[error(transparent)]
     Shelf(#[from] ShelfError),
+    /// Somebody pressed Ctrl-C, or the cluster that they were made for was taken down.
+    #[error("interrupted; what had been started for the start-up caches is removed, and none was made")]
+    Interrupted,
     /// A JVM ended without writing its own.
     #[error("{node} ended without writing its start-up cache\n  {explanation}")]
     NotWritten {
@@ -172,8 +175,36 @@ pub(crate) async fn make_in_background(like: &Cluster) -> Result<Option<PathBuf>
     let mut arguments: Vec<OsString> =
         ["cache", "make", "--background", "--name", name].map(Into::into).to_vec();
     arguments.extend(["--state-dir".into(), root.into_os_string()]);
-    process::in_background(&program, &arguments, &log).map_err(file(&program))?;
+    let job = process::in_background(&program, &arguments, &log).map_err(file(&program))?;
+    let begun = Begun { cluster_id: like.record.cluster_id.clone(), job };
+    let record = serde_json::to_vec(&begun).map_err(io::Error::other).map_err(file(&log))?;
+    store::write_private(&shelf.path(BEGUN), &record).map_err(io::Error::other).map_err(file(&log))?;
     Ok(Some(log))
+}
+
+/// Ends what was begun in the background for a cluster that is taken down: nothing that `up` has started outlives
+/// `down`. The next `up` begins again.
+pub(super) async fn end_background<'a>(cache: &Cache, mut cluster_ids: impl Iterator<Item = &'a str>) {
+    let shelf = Shelf::of(cache);
+    let begun = fs::read(shelf.path(BEGUN)).ok().and_then(|text| serde_json::from_slice::<Begun>(&text).ok());
+    let Some(begun) = begun.filter(|begun| cluster_ids.any(|id| id == begun.cluster_id)) else { return };
+    if begun.job.end(ENDING).await {
+        // What it had begun is gone with it; the record alone says nothing any more.
+        let _ = fs::remove_file(shelf.path(BEGUN));
+    }
+}
+
+/// The record of a making in the background.
+const BEGUN: &str = "making.json";
+
+/// How long a making may take to end its nodes: at worst one that writes its cache at that moment.
+const ENDING: Duration = Duration::from_secs(90);
+
+/// Who was begun in the background, and for whose nodes.
+#[derive(Debug, Deserialize, Serialize)]
+struct Begun {
+    cluster_id: String,
+    job: process::Job,
 }
 
 /// Deletes caches that were refused by the JVM of a node which was started with them, and says so of each once.
@@ -285,8 +316,16 @@ async fn run(
     let steps = Step::of(&cluster.plan);
     let mut world =
         ClusterWorld::new(cluster, reporter.clone()).with_start_caches(Mode::Record(work.to_owned()));
-    engine::run(&mut world, &steps, reporter, cancelled).await?;
-    end(&world, work).await
+    let mut cancelled = std::pin::pin!(cancelled);
+    match engine::run(&mut world, &steps, reporter, &mut cancelled).await {
+        Err(EngineError::Interrupted { .. }) => return Err(StartCacheError::Interrupted.into()),
+        other => other?,
+    };
+    tokio::select! {
+        biased;
+        () = cancelled => Err(StartCacheError::Interrupted.into()),
+        ended = end(&world, work) => ended,
+    }
 }
 
 /// Stops the nodes, registry first; each writes its cache while it ends.

@@ -35,7 +35,7 @@ mod death;
 mod log;
 mod table;
 
-pub(crate) use background::in_background;
+pub(crate) use background::{Job, in_background};
 pub use death::{Death, cause_of_death};
 pub use log::{Hint, diagnose_log, log_tail};
 use table::Seen;
@@ -433,13 +433,22 @@ fn locate(target: &Target) -> Option<Seen> {
 
 /// Signals this very process, or nobody.
 fn signal(identity: &Identity, signal: Signal) -> Result<(), StopError> {
+    send_if(identity.pid, signal, || is_there(identity)).map_err(|source| StopError::Signal {
+        node: identity.node.clone(),
+        pid: identity.pid,
+        source,
+    })
+}
+
+/// Signals the process with this pid if it still is the one that is meant; one that has ended is no error.
+fn send_if(pid: u32, signal: Signal, is_meant: impl Fn() -> bool) -> io::Result<()> {
     let send = || -> rustix::io::Result<()> {
-        let pid = i32::try_from(identity.pid).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
         let pid = pid.ok_or(rustix::io::Errno::SRCH)?;
         #[cfg(target_os = "linux")]
         match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
-            // Opened first, looked at second: if it is the node now, the descriptor is the node's.
-            Ok(descriptor) if is_there(identity) => {
+            // Opened first, looked at second: if it is the one now, the descriptor is the one's.
+            Ok(descriptor) if is_meant() => {
                 return rustix::process::pidfd_send_signal(&descriptor, signal);
             }
             Ok(_) => return Err(rustix::io::Errno::SRCH),
@@ -447,17 +456,11 @@ fn signal(identity: &Identity, signal: Signal) -> Result<(), StopError> {
             Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
             Err(error) => return Err(error),
         }
-        if is_there(identity) {
-            rustix::process::kill_process(pid, signal)
-        } else {
-            Err(rustix::io::Errno::SRCH)
-        }
+        if is_meant() { rustix::process::kill_process(pid, signal) } else { Err(rustix::io::Errno::SRCH) }
     };
     match send() {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => {
-            Err(StopError::Signal { node: identity.node.clone(), pid: identity.pid, source: error.into() })
-        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -467,14 +470,18 @@ fn is_there(identity: &Identity) -> bool {
 }
 
 async fn gone(identity: &Identity, deadline: Duration) -> bool {
+    has_ended(&identity.node, identity.pid, identity.start, deadline).await
+}
+
+async fn has_ended(what: &str, pid: u32, start: u64, deadline: Duration) -> bool {
     let probe = || async {
-        if table::runs(identity.pid, identity.start) {
+        if table::runs(pid, start) {
             Probe::NotYet("it is still there".to_owned())
         } else {
             Probe::<(), std::convert::Infallible>::Ready(())
         }
     };
-    wait_for(&identity.node, deadline, INTERVAL, probe).await.is_ok()
+    wait_for(what, deadline, INTERVAL, probe).await.is_ok()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that starts nodes")]

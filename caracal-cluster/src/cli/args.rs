@@ -42,7 +42,8 @@ pub enum Command {
     /// client, for the cluster that `cluster up` would start. It needs neither Java nor Docker and starts
     /// nothing. What is there and fits is left alone; a certificate that was changed by hand or has expired is
     /// set aside and replaced. A certificate authority of your own is taken when it lies in the cluster's
-    /// `pki` folder (`data-ca.pem` with `data-ca.key`) before.
+    /// `pki` folder (`data-ca.pem` with `data-ca.key`) before. With --dry-run it prints what `cluster plan` says
+    /// of these steps.
     ///
     /// Example:
     ///     cargo xtask credentials --name demo
@@ -67,6 +68,7 @@ pub enum ClusterCommand {
     /// Changes: the cluster's directory (below `.caracal`, or CARACAL_STATE_DIR), processes of this machine,
     /// and, the first time, the cache of downloads. What is as described is left alone, so a second `up` is
     /// quick and one that was interrupted goes on where it stopped. Data and passwords are never replaced.
+    /// With --dry-run nothing is touched, and it prints what `cluster plan` prints.
     ///
     /// Examples:
     ///     cargo xtask cluster up
@@ -82,7 +84,8 @@ pub enum ClusterCommand {
     /// `cluster start` brings all of it back (on other ports, maybe, unless the cluster is named `caracal`).
     ///
     /// With -v everything of the cluster is deleted, data included. That cannot be undone, so it asks for the
-    /// cluster's name, or takes --yes. It also removes what an interrupted `up` has left.
+    /// cluster's name, or takes --yes. It also removes what an interrupted `up` has left. With --dry-run nothing is
+    /// stopped or deleted, only told.
     ///
     /// Examples:
     ///     cargo xtask cluster down
@@ -92,7 +95,8 @@ pub enum ClusterCommand {
     /// Start a cluster that was made before
     ///
     /// Does what `cluster up` does, with the description that the cluster was made from, and fails when there
-    /// is no such cluster. Topics, users and data are as they were.
+    /// is no such cluster. Topics, users and data are as they were. With --dry-run it prints what `cluster plan`
+    /// prints, and starts nothing.
     ///
     /// Example:
     ///     cargo xtask cluster start --name demo
@@ -101,7 +105,8 @@ pub enum ClusterCommand {
     /// Stop the nodes; keep everything, ports included
     ///
     /// Stops the registry, the brokers and ZooKeeper, in this order. Nothing is deleted, and the ports stay
-    /// leased, so `cluster start` brings the cluster back at the same addresses.
+    /// leased, so `cluster start` brings the cluster back at the same addresses. Changes nothing else; with --dry-run
+    /// nothing at all.
     ///
     /// Example:
     ///     cargo xtask cluster stop --name demo
@@ -288,6 +293,9 @@ pub struct UpArgs {
     /// Where the nodes run
     #[arg(long, value_enum, default_value_t)]
     pub runtime: RuntimeChoice,
+    /// Only say what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,
@@ -300,6 +308,9 @@ pub struct StartArgs {
     /// Which cluster.
     #[command(flatten)]
     pub target: Target,
+    /// Only say what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,
@@ -312,6 +323,9 @@ pub struct StopArgs {
     /// Which cluster.
     #[command(flatten)]
     pub target: Target,
+    /// Only say what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,
@@ -330,6 +344,9 @@ pub struct DownArgs {
     /// Do not ask before deleting
     #[arg(short = 'y', long)]
     pub yes: bool,
+    /// Only say what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,
@@ -396,6 +413,9 @@ pub struct CredentialsArgs {
     /// What it says instead of the description.
     #[command(flatten)]
     pub kind: KindArgs,
+    /// Only say what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,

@@ -127,6 +127,7 @@ fn of_step(error: &StepError) -> u8 {
         StepError::Preflight { .. } | StepError::Install(_) | StepError::Verify(_) | StepError::Java(_) => {
             MACHINE
         }
+        StepError::Explained { source, .. } => of_step(source),
         StepError::Dir(error) => of_dir(error),
         StepError::Cluster(error) => of_cluster(error),
         StepError::Credentials(error) => of_credentials(error),

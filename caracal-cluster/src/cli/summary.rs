@@ -146,8 +146,31 @@ pub(super) fn down(report: &DownReport, kept: bool, target: &Target) -> String {
     )
 }
 
-/// What `plan` shows.
-pub(super) fn plan(report: &PlanReport, files: bool, output: Output) -> String {
+/// What `down` or `stop` would do, and to the data of how many topics.
+pub(super) fn would_stop(report: &DownReport, topics: usize) -> String {
+    let mut lines: Vec<String> =
+        report.nodes.iter().map(|node| format!("{}  {}", node.node, node.outcome)).collect();
+    let place = report.directory.display();
+    lines.push(if report.deleted {
+        format!("{}, certificates, passwords and logs in {place} would be deleted", data_of(topics))
+    } else {
+        format!("data, certificates and passwords would be kept in {place}")
+    });
+    lines.push(format!("cluster {}: nothing was changed", report.cluster));
+    lines.join("\n")
+}
+
+/// What is lost with so many topics.
+pub(super) fn data_of(topics: usize) -> String {
+    match topics {
+        0 => "everything".to_owned(),
+        1 => "1 topic's data".to_owned(),
+        topics => format!("{topics} topics' data"),
+    }
+}
+
+/// What a command that goes through steps would do: `plan` shows it of `up`.
+pub(super) fn plan(report: &PlanReport, command: &str, files: bool, output: Output) -> String {
     let paint = output.paint;
     let made = if report.existed { "has been made before" } else { "does not exist yet" };
     let head = format!("cluster {} {made}; nothing is changed by this", report.cluster);
@@ -170,15 +193,18 @@ pub(super) fn plan(report: &PlanReport, files: bool, output: Output) -> String {
     for step in &report.steps {
         planned_step(&mut text, step, output);
     }
-    file_changes(&mut text, &report.files, paint);
+    if !report.files.is_empty() {
+        file_changes(&mut text, &report.files, paint);
+    }
     if files {
         for file in &report.files {
             let head = format!("==> {}{} <==", prefix(file), file.path);
             let _ = write!(text, "\n{}\n{}", paint.paint(Tone::Bold, &head), file.text);
         }
     }
-    let verdict = if report.differs { "`up` would change something" } else { "`up` would change nothing" };
-    let _ = write!(text, "\n{}", paint.paint(Tone::Bold, verdict));
+    let what = if report.differs { "something" } else { "nothing" };
+    let verdict = format!("`{command}` would change {what}");
+    let _ = write!(text, "\n{}", paint.paint(Tone::Bold, &verdict));
     text
 }
 

@@ -140,15 +140,17 @@ pub struct UpReport {
     pub millis: u64,
 }
 
-/// What `stop` or `down` did.
+/// What `stop` or `down` did, or would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DownReport {
     /// The cluster.
     pub cluster: ClusterName,
     /// Its directory, which is gone when `deleted`.
     pub directory: PathBuf,
-    /// Whether data, credentials and logs were deleted.
+    /// Whether data, credentials and logs were deleted, or would be.
     pub deleted: bool,
+    /// Whether it was only told and nothing was changed.
+    pub dry_run: bool,
     /// Every node, in the order of stopping.
     pub nodes: Vec<StopReport>,
     /// How long everything took.
@@ -184,6 +186,9 @@ pub async fn start(
     bring_up(cluster, lock, begun, reporter, cancelled).await
 }
 
+/// The steps of [`credentials`].
+pub const CREDENTIALS: [Step; 2] = [Step::Credentials, Step::Clients];
+
 /// Step 1 of the guide alone: authorities, certificates, passwords, and the files of every client.
 /// Starts nothing and needs no Java.
 ///
@@ -194,11 +199,10 @@ pub async fn credentials(
     reporter: &Reporter,
     cancelled: impl Future<Output = ()>,
 ) -> Result<UpReport, CommandError> {
-    const STEPS: [Step; 2] = [Step::Credentials, Step::Clients];
     let begun = Instant::now();
     let (cluster, _lock) = take(selection, "credentials")?;
     let mut world = ClusterWorld::new(cluster, reporter.clone());
-    let steps = engine::run(&mut world, &STEPS, reporter, cancelled).await?;
+    let steps = engine::run(&mut world, &CREDENTIALS, reporter, cancelled).await?;
     Ok(report(world.cluster(), steps, begun))
 }
 
@@ -239,6 +243,16 @@ pub async fn down(
         remains.tidy()?;
     }
     Ok(down_report(&remains, nodes, volumes, begun))
+}
+
+/// What [`stop`] would do, or [`down`]; takes no lock and changes nothing.
+///
+/// # Errors
+/// [`ClusterError::Unknown`] when there is nothing of such a cluster.
+pub fn would_stop(selection: &Selection, volumes: bool) -> Result<DownReport, CommandError> {
+    let begun = Instant::now();
+    let remains = remains(selection)?;
+    Ok(DownReport { dry_run: true, ..down_report(&remains, remains.would_stop(), volumes, begun) })
 }
 
 /// Proves, beyond what `up` proves, what each user may do and what everybody is refused. Takes no lock and
@@ -334,6 +348,7 @@ fn down_report(remains: &Remains, nodes: Vec<StopReport>, deleted: bool, begun: 
         cluster: remains.dir().cluster().clone(),
         directory: remains.dir().path(),
         deleted,
+        dry_run: false,
         nodes,
         millis: millis_since(begun),
     }

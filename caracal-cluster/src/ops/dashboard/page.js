@@ -80,9 +80,13 @@ function show(snapshot) {
   at("verdict").textContent = snapshot.healthy ? "healthy" : "NOT healthy";
   at("verdict").className = "verdict " + (snapshot.healthy ? "good" : "bad");
   at("time").textContent = snapshot.time.replace("T", " ").replace("Z", " UTC");
-  for (const role of ["zookeeper", "broker", "schema-registry"]) {
-    fill(role, snapshot.nodes.filter((found) => found.role === role).map(node));
+  const of = (role) => snapshot.nodes.filter((found) => found.role === role);
+  for (const role of ["zookeeper", "controller", "broker", "schema-registry"]) {
+    fill(role, of(role).map(node));
+    at(role).parentElement.hidden = of(role).length === 0;
   }
+  at("link-metadata").hidden = of("zookeeper").length + of("controller").length === 0;
+  at("link-registry").hidden = of("schema-registry").length === 0;
   const troubles = snapshot.troubles.map((check) =>
     made("li", check.check + " " + check.target + ": " + check.seen, check.state === "warning" ? "warn" : "bad"));
   troubles.push(...snapshot.errors.map((text) => made("li", text, "bad")));

@@ -9,9 +9,11 @@
 //! |---|---|
 //! | `CARACAL_LIVE_KILLS` | how often `up` is killed at a random moment; 2 unless set |
 //! | `CARACAL_LIVE_SEED` | the seed of those moments; printed with each test, fixed unless set |
+//! | `CARACAL_LIVE_PICTURES` | a folder for the pictures that the browser took of the dashboard |
 //! | `CARACAL_LIVE_KEEP` | `1`: clusters of failed tests keep their files (never their processes) |
 
 mod acls;
+mod browser;
 mod certs;
 mod client;
 mod client_schemas;
@@ -22,8 +24,10 @@ mod converge;
 mod credentials;
 mod dashboard;
 mod doctor;
+mod dry_runs;
 mod groups;
 mod jdk;
+mod jvm;
 mod kraft;
 mod memory;
 mod metrics;
@@ -58,7 +62,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 29] = [
+    let groups: [&[Test]; 32] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -71,7 +75,9 @@ fn main() -> ExitCode {
         secrets::TESTS,
         doctor::TESTS,
         dashboard::TESTS,
+        browser::TESTS,
         terminal::TESTS,
+        jvm::TESTS,
         // Never get beyond the first steps.
         trouble_machine::TESTS,
         memory::REFUSED,
@@ -82,6 +88,7 @@ fn main() -> ExitCode {
         groups::TESTS,
         schemas::TESTS,
         transfer::TESTS,
+        dry_runs::TESTS,
         users::TESTS,
         acls::TESTS,
         certs::TESTS,

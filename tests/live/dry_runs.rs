@@ -122,7 +122,10 @@ fn prepare(cluster: &TestCluster, backup: &Path) -> Result<()> {
         (&["topics", "backup", TOPIC, "--to", to], None),
         (&["groups", "reset", GROUP, "--topic", TOPIC, "--create", "--to-earliest"], None),
         (&["users", "add", USER, "--role", "consumer-group", "--topic", TOPIC, "--group", GROUP], None),
-        (&["acls", "add", "--principal", USER, "--operation", "describe", "--resource", "topic:live.x"], None),
+        (
+            &["acls", "add", "--principal", USER, "--operation", "describe", "--resource", "topic:live.x"],
+            None,
+        ),
     ] {
         operated(cluster, words, input)?.succeeded()?;
     }

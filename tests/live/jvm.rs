@@ -72,11 +72,15 @@ fn jvms_below(root: u32) -> Vec<u32> {
     let mut jvms = Vec::new();
     let Ok(entries) = std::fs::read_dir("/proc") else { return jvms };
     for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
         // The name stands in brackets and may hold anything; state and parent follow the last one.
         let Some((head, tail)) = stat.rsplit_once(')') else { continue };
-        let Some(parent) = tail.split_whitespace().nth(1).and_then(|word| word.parse().ok()) else { continue };
+        let Some(parent) = tail.split_whitespace().nth(1).and_then(|word| word.parse().ok()) else {
+            continue;
+        };
         parents.insert(pid, parent);
         if head.ends_with("(java") {
             jvms.push(pid);
@@ -140,7 +144,10 @@ fn looking() -> Result<()> {
     for command in reference::commands().iter().filter(|command| !reference::takes_dry_run(command)) {
         let typed = command.get_bin_name().unwrap_or_default().trim_start_matches("cargo xtask ").to_owned();
         let elsewhere = ELSEWHERE.iter().any(|(name, _)| *name == typed);
-        ensure!(run.contains(typed.as_str()) != elsewhere, "`{typed}` is watched nowhere: add it to the table");
+        ensure!(
+            run.contains(typed.as_str()) != elsewhere,
+            "`{typed}` is watched nowhere: add it to the table"
+        );
     }
     // The client's program is built by cargo when it is not there yet, which is no part of an operation.
     operated(cluster, &["consume", "caracal.dlq", "--count", "1"], None)?.succeeded()?;

@@ -15,6 +15,7 @@
 mod acls;
 mod browser;
 mod certs;
+mod chromium;
 mod client;
 mod client_schemas;
 mod client_writes;
@@ -46,6 +47,7 @@ mod topics;
 mod transfer;
 mod trouble;
 mod trouble_machine;
+mod trouble_ops;
 mod users;
 mod verify;
 
@@ -62,7 +64,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 32] = [
+    let groups: [&[Test]; 34] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         jvm::TESTS,
         // Never get beyond the first steps.
         trouble_machine::TESTS,
+        trouble_ops::WITHOUT,
         memory::REFUSED,
         // Spoil the shared cluster, and leave it mended.
         verify::TESTS,
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         acls::TESTS,
         certs::TESTS,
         memory::KILLED,
+        trouble_ops::HALF,
         trouble::TESTS,
         restarts::TESTS,
         // Clusters of their own, each taken down before the next one.

@@ -60,8 +60,10 @@ pub(crate) fn missing(wanted: &[Prerequisite], has: impl Fn(&str) -> bool) -> Op
     if missing.is_empty() {
         return None;
     }
-    let lines: Vec<String> =
-        missing.iter().map(|one| format!("  - {}: {}", one.program.replace('|', " or "), one.needed_for)).collect();
+    let lines: Vec<String> = missing
+        .iter()
+        .map(|one| format!("  - {}: {}", one.program.replace('|', " or "), one.needed_for))
+        .collect();
     let mut packages: Vec<&str> = missing.iter().map(|one| one.package).collect();
     packages.sort_unstable();
     packages.dedup();

@@ -13,10 +13,10 @@ use super::output::{Output, Tone, wrap_indented};
 use super::ticks::Live;
 use super::verify::{self, Detail};
 use super::{exit, json, ops, signal, summary, tables};
-use crate::lifecycle::{Cluster, chain};
 use crate::lifecycle::commands::{self, CommandError, DownReport, Selection};
 use crate::lifecycle::down::StopReport;
 use crate::lifecycle::engine::{EngineError, Step};
+use crate::lifecycle::{Cluster, chain};
 use crate::probe::matrix::{Cell, Notice, VerifyOptions, VerifyReport};
 
 /// A command that did not do what it should.

@@ -155,7 +155,10 @@ fn documents_have_their_documented_keys() {
         millis: 4,
     };
     let down = parsed("down", &down);
-    assert_eq!(keys(&down), ["cluster", "command", "deleted", "directory", "dry_run", "format", "millis", "nodes"]);
+    assert_eq!(
+        keys(&down),
+        ["cluster", "command", "deleted", "directory", "dry_run", "format", "millis", "nodes"]
+    );
     assert_eq!(keys(&down["nodes"][0]), ["millis", "node", "outcome"]);
     let ps = PsReport {
         cluster: "demo".parse().unwrap(),

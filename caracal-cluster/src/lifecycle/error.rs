@@ -60,7 +60,7 @@ pub enum StepError {
     #[error("{}\n  {logs}", chain(source))]
     Explained {
         /// The failure.
-        source: Box<StepError>,
+        source: Box<Self>,
         /// Likely cause and the end of the log of each of these nodes.
         logs: String,
     },

@@ -18,7 +18,11 @@ struct Kept {
 /// Topics that the new plan wants with fewer partitions or another number of copies than the last one carried out, and
 /// that lie on the disks as the last one had them; each with what to do. Kafka takes no partition away, and `up` moves
 /// no copy.
-pub(super) fn impossible_topics(dir: &ClusterDir, last: Option<&ClusterPlan>, plan: &ClusterPlan) -> Vec<String> {
+pub(super) fn impossible_topics(
+    dir: &ClusterDir,
+    last: Option<&ClusterPlan>,
+    plan: &ClusterPlan,
+) -> Vec<String> {
     let Some(last) = last else { return Vec::new() };
     let kept = kept(dir, last);
     let before = |topic: &TopicPlan| last.topics.iter().find(|known| known.name == topic.name);
@@ -31,7 +35,9 @@ pub(super) fn impossible_topics(dir: &ClusterDir, last: Option<&ClusterPlan>, pl
 fn why_not(topic: &TopicPlan, before: &TopicPlan, kept: Kept) -> Option<String> {
     let (what, was, wanted) = if topic.partitions < before.partitions && topic.partitions < kept.partitions {
         ("partitions, which Kafka never takes away", kept.partitions, topic.partitions)
-    } else if topic.replication_factor != before.replication_factor && kept.copies == before.replication_factor {
+    } else if topic.replication_factor != before.replication_factor
+        && kept.copies == before.replication_factor
+    {
         let (was, wanted) = (before.replication_factor, topic.replication_factor);
         ("copies of each partition, which cannot be changed without moving data", was.into(), wanted.into())
     } else {
@@ -89,12 +95,17 @@ mod tests {
         let other = wanting(|topic| topic.replication_factor = 2);
         assert!(impossible_topics(&dir, Some(&last), &fewer).is_empty(), "no data, nothing in the way");
         for broker in last.nodes_of(NodeRole::Broker) {
-            for name in ["caracal.agent.lifecycle-0", "caracal.agent.lifecycle-1", "caracal.agent.lifecycle-2"] {
+            for name in
+                ["caracal.agent.lifecycle-0", "caracal.agent.lifecycle-1", "caracal.agent.lifecycle-2"]
+            {
                 caracal_pki::store::create_private_dir(&dir.node_data(&broker.name).join(name)).unwrap();
             }
         }
         let told = impossible_topics(&dir, Some(&last), &fewer);
-        assert!(told.len() == 1 && told[0].contains("has 3 partitions") && told[0].contains("2 are"), "{told:?}");
+        assert!(
+            told.len() == 1 && told[0].contains("has 3 partitions") && told[0].contains("2 are"),
+            "{told:?}"
+        );
         let told = impossible_topics(&dir, Some(&last), &other);
         assert!(told.len() == 1 && told[0].contains("has 3 copies"), "{told:?}");
         assert!(impossible_topics(&dir, Some(&last), &wanting(|topic| topic.partitions = 9)).is_empty());

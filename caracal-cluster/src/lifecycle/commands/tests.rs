@@ -101,9 +101,7 @@ async fn a_refused_description_replaces_nothing() {
 #[tokio::test]
 async fn topics_that_kept_data_cannot_become_are_refused_and_the_description_stays() {
     let scratch = tempfile::tempdir().unwrap();
-    let described = |partitions: u32| {
-        format!("[[topics]]\nname = \"orders\"\npartitions = {partitions}\n")
-    };
+    let described = |partitions: u32| format!("[[topics]]\nname = \"orders\"\npartitions = {partitions}\n");
     let first = with_spec(&scratch, "caracal", &described(4));
     credentials(&first, &Reporter::silent(), std::future::pending()).await.unwrap();
     let mut made = Cluster::for_looking(&first.root, None, &Described::default()).unwrap();

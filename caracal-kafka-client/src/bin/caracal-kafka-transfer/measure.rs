@@ -71,8 +71,11 @@ impl Wanted {
     }
 }
 
+/// A key and a value.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// Events as bytes, with their keys.
-fn values(wanted: &Wanted) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Failure> {
+fn values(wanted: &Wanted) -> Result<Vec<Pair>, Failure> {
     let registry = Registry::of(&wanted.link.profile)?;
     let registry = registry.ok_or_else(|| Failure::usage("the profile names no registry".to_owned()))?;
     let id = registry.register(&format!("{}-value", wanted.topic), MeteringEvent::SCHEMA)?;

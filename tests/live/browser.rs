@@ -51,7 +51,7 @@ fn looked_at(
         ("title", &[cluster.name()][..]),
         ("time", &[" UTC"]),
         ("zookeeper", &["zookeeper-1", "zookeeper-3", "running", "leader"]),
-        ("broker", &["kafka-1", "kafka-3", "controller", "EXTERNAL :", "certificate "]),
+        ("broker", &["kafka-1", "kafka-3", "controller", "EXTERNAL\u{a0}:", "certificate "]),
         ("schema-registry", &["schema-registry", "running"]),
         ("troubles", &["none"]),
         ("partitions", &["under min ISR", "under-replicated"]),
@@ -73,6 +73,8 @@ fn looked_at(
     // Nothing is wider than the page: only tables may be, inside of their own frame.
     let wide = browser.value("document.documentElement.scrollWidth")?;
     ensure!(wide.as_u64() <= Some(u64::from(width)), "the page is {wide} wide, the screen {width}");
+    let cut = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length";
+    ensure!(browser.value(cut)? == 0, "a table is wider than its frame");
     let small = browser.value(
         "[...document.querySelectorAll('body *')].filter(e => e.innerText && parseFloat(getComputedStyle(e).fontSize) < 11).length",
     )?;

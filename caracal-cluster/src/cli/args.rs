@@ -45,8 +45,16 @@ pub enum Command {
     /// `pki` folder (`data-ca.pem` with `data-ca.key`) before. With --dry-run it prints what `cluster plan` says
     /// of these steps.
     ///
-    /// Example:
+    /// An authority whose key may not come here signs requests: --request DIR writes one a certificate
+    /// (`data-ca/client.producer.csr` ...), the private keys stay. --accept DIR takes what it signed
+    /// (`data-ca/ca.pem`, `data-ca/client.producer.pem` ..., the same for `control-ca`, or one of the two), checks
+    /// key, names, usages, validity and chain of each, and changes nothing when one does not fit. The next
+    /// `cluster up` uses them.
+    ///
+    /// Examples:
     ///     cargo xtask credentials --name demo
+    ///     cargo xtask credentials --request to-sign/
+    ///     cargo xtask credentials --accept to-sign/ --dry-run
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Credentials(CredentialsArgs),
     /// Operating what was made: health, users, topics, groups and so on.
@@ -413,6 +421,12 @@ pub struct CredentialsArgs {
     /// What it says instead of the description.
     #[command(flatten)]
     pub kind: KindArgs,
+    /// For an authority whose key may not come here: write what it has to sign into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "accept")]
+    pub request: Option<PathBuf>,
+    /// Take what it signed from this folder
+    #[arg(long, value_name = "DIR")]
+    pub accept: Option<PathBuf>,
     /// Only say what would be done; change nothing
     #[arg(long)]
     pub dry_run: bool,

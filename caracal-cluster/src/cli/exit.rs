@@ -159,7 +159,9 @@ fn of_credentials(error: &CredentialsError) -> u8 {
     match error {
         CredentialsError::Dir(error) => of_dir(error),
         CredentialsError::Random { .. } => MACHINE,
+        CredentialsError::Answer { .. } => TLS,
         CredentialsError::Pki { .. }
+        | CredentialsError::Outside { .. }
         | CredentialsError::Missing { .. }
         | CredentialsError::HalfAuthority { .. }
         | CredentialsError::ExpiredAuthority { .. }

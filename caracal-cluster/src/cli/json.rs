@@ -6,6 +6,7 @@
 //! | command | report |
 //! |---|---|
 //! | `up`, `start`, `credentials` | with `--dry-run` as `plan`, else [`UpReport`](crate::lifecycle::commands::UpReport): `cluster`, `directory`, `runtime`, `existed`, `endpoints {bootstrap[], registry_url}`, `clients[] {user, path}`, `steps[] {step, outcome, detail, millis}`, `millis` |
+//! | `credentials --request`, `--accept` | [`OutsideReport`](crate::lifecycle::commands::OutsideReport): `cluster`, `folder`, `dry_run`, `taken`, `certificates[]` |
 //! | `down`, `stop` | [`DownReport`](crate::lifecycle::commands::DownReport): `cluster`, `directory`, `deleted`, `dry_run`, `nodes[] {node, outcome, millis, error?}`, `millis` |
 //! | `ps` | [`PsReport`](crate::lifecycle::commands::PsReport): `cluster`, `directory`, `nodes[] {node, role, state, pid, rss_bytes, uptime_seconds, addresses[] {listener, address}, certificate_days_left, planned}`, `warnings[]` |
 //! | `list` | [`ListReport`](crate::lifecycle::commands::ListReport): `state_root`, `clusters[] {cluster, directory, runtime, kafka_version, registry, running, nodes, problem}` |

@@ -116,6 +116,14 @@ async fn start(args: StartArgs, output: Output) -> Result<u8, Failure> {
 async fn credentials(args: CredentialsArgs, output: Output) -> Result<u8, Failure> {
     let mut selection = args.target.selection(args.spec)?;
     selection.overrides = args.kind.overrides();
+    if let Some(folder) = args.request.as_ref().or(args.accept.as_ref()) {
+        let report = if args.request.is_some() {
+            commands::request(&selection, folder, args.dry_run)?
+        } else {
+            commands::accept(&selection, folder, args.dry_run)?
+        };
+        return finish(output, "credentials", &report, || summary::outside(&report, &args.target));
+    }
     if args.dry_run {
         return would(&selection, "credentials", &commands::CREDENTIALS, output).await;
     }

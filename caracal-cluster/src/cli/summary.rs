@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::args::Target;
 use super::output::{Output, Paint, Tone, columns, shortened, wrap, wrap_indented};
 use crate::lifecycle::commands::{
-    Change, DownReport, FileChange, PlanReport, PlannedStep, Standing, UpReport,
+    Change, DownReport, FileChange, OutsideReport, PlanReport, PlannedStep, Standing, UpReport,
 };
 use crate::lifecycle::engine::Outcome;
 use crate::plan::check::Severity;
@@ -97,6 +97,29 @@ pub(super) fn credentials(report: &UpReport, target: &Target, paint: Paint) -> S
     next(&mut text, paint, &[("start the cluster with them", command(target, "cluster up"))]);
     text.truncate(text.trim_end().len());
     text
+}
+
+/// What was asked of an outside authority, or taken from it.
+pub(super) fn outside(report: &OutsideReport, target: &Target) -> String {
+    let (count, folder) = (report.certificates.len(), report.folder.display());
+    let again = |flag: &str| command(target, &format!("credentials {flag} '{folder}'"));
+    match (report.taken, report.dry_run) {
+        (false, true) => format!("{count} requests would be written to {folder}"),
+        (false, false) => format!(
+            "{count} requests are in {folder}; the keys stayed here\n  have each signed (`<name>.csr` becomes `<name>.pem`), put \
+             the authority beside them (`ca.pem`), then:\n    {}",
+            again("--accept")
+        ),
+        (true, true) => {
+            format!("{count} certificates in {folder} fit and would be taken; nothing was changed")
+        }
+        (true, false) => {
+            format!(
+                "{count} certificates of an outside authority were taken\n  {}",
+                command(target, "cluster up")
+            )
+        }
+    }
 }
 
 fn clients(report: &UpReport) -> std::path::PathBuf {

@@ -7,7 +7,8 @@ use super::output::{Output, Paint};
 use super::*;
 use crate::dir::DirError;
 use crate::lifecycle::commands::{
-    ClientFolder, CommandError, DownReport, ListReport, PlanReport, PlannedStep, PsReport, Standing, UpReport,
+    ClientFolder, CommandError, DownReport, ListReport, OutsideReport, PlanReport, PlannedStep, PsReport,
+    Standing, UpReport,
 };
 use crate::lifecycle::down::StopReport;
 use crate::lifecycle::engine::{EngineError, Outcome, Step, StepReport};
@@ -160,6 +161,17 @@ fn documents_have_their_documented_keys() {
         ["cluster", "command", "deleted", "directory", "dry_run", "format", "millis", "nodes"]
     );
     assert_eq!(keys(&down["nodes"][0]), ["millis", "node", "outcome"]);
+    let outside = OutsideReport {
+        cluster: "demo".parse().unwrap(),
+        folder: "/to-sign".into(),
+        dry_run: false,
+        taken: true,
+        certificates: vec!["client.producer".to_owned()],
+    };
+    assert_eq!(
+        keys(&parsed("credentials", &outside)),
+        ["certificates", "cluster", "command", "dry_run", "folder", "format", "taken"]
+    );
     let ps = PsReport {
         cluster: "demo".parse().unwrap(),
         directory: "/s".into(),

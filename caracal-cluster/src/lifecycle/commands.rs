@@ -9,10 +9,11 @@ mod look;
 mod preview;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
 pub use self::diff::unified_diff;
 pub use self::look::{Address, ClusterSummary, ListReport, NodeStatus, PsReport, list, ps};
@@ -22,10 +23,11 @@ use super::down::{Remains, StopReport};
 use super::engine::{self, EngineError, Reporter, Step, StepReport};
 use super::error::StepError;
 use super::world::ClusterWorld;
+use crate::credentials::{Credentials, CredentialsError};
 use crate::dir::{DirError, DirLock, StateRoot};
 use crate::names::{ClusterName, UserName};
 use crate::ops::dashboard::snapshot::LastVerify;
-use crate::plan::Endpoints;
+use crate::plan::{ClusterPlan, Endpoints};
 use crate::probe::matrix::{self, Cell, VerifyError, VerifyOptions, VerifyReport};
 use crate::spec::Overrides;
 
@@ -204,6 +206,77 @@ pub async fn credentials(
     let mut world = ClusterWorld::new(cluster, reporter.clone());
     let steps = engine::run(&mut world, &CREDENTIALS, reporter, cancelled).await?;
     Ok(report(world.cluster(), steps, begun))
+}
+
+/// What an outside authority was asked to sign, or had signed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct OutsideReport {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Where requests and answers lie.
+    pub folder: PathBuf,
+    /// Whether it was only told, and nothing was written.
+    pub dry_run: bool,
+    /// Whether certificates were taken; else requests were written.
+    pub taken: bool,
+    /// The certificates that are asked for, or were signed.
+    pub certificates: Vec<String>,
+}
+
+/// Writes a certificate request for everything that an authority has to sign into a folder; the keys stay.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn request(selection: &Selection, folder: &Path, dry_run: bool) -> Result<OutsideReport, CommandError> {
+    with_credentials(selection, "credentials --request", dry_run, |credentials, plan| {
+        if !dry_run {
+            credentials.request(folder)?;
+        }
+        let certificates = plan.pki.certificates.iter().map(|certificate| certificate.id.clone()).collect();
+        Ok(OutsideReport {
+            cluster: plan.cluster.clone(),
+            folder: folder.to_owned(),
+            dry_run,
+            taken: false,
+            certificates,
+        })
+    })
+}
+
+/// Takes what an outside authority signed from a folder, when all of it fits.
+///
+/// # Errors
+/// [`CommandError`]; nothing is changed then.
+pub fn accept(selection: &Selection, folder: &Path, dry_run: bool) -> Result<OutsideReport, CommandError> {
+    with_credentials(selection, "credentials --accept", dry_run, |credentials, plan| {
+        let certificates = credentials.accept(folder, dry_run)?;
+        Ok(OutsideReport {
+            cluster: plan.cluster.clone(),
+            folder: folder.to_owned(),
+            dry_run,
+            taken: true,
+            certificates,
+        })
+    })
+}
+
+/// Works with the credentials of a cluster, under its lock unless nothing is to be changed.
+fn with_credentials<T>(
+    selection: &Selection,
+    command: &str,
+    only_look: bool,
+    work: impl FnOnce(&Credentials<'_>, &ClusterPlan) -> Result<T, CredentialsError>,
+) -> Result<T, CommandError> {
+    let (cluster, _lock) = if only_look {
+        let (root, name) = (&selection.root, selection.name.as_ref());
+        (Cluster::for_looking(root, name, &selection.described())?, None)
+    } else {
+        let (cluster, lock) = take(selection, command)?;
+        (cluster, Some(lock))
+    };
+    let credentials = Credentials::new(&cluster.dir, &cluster.plan, OffsetDateTime::now_utc());
+    work(&credentials, &cluster.plan)
+        .map_err(|source| EngineError::Step { step: Step::Credentials, source: source.into() }.into())
 }
 
 /// Stops every node and keeps everything, ports included.

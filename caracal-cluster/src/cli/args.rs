@@ -48,7 +48,7 @@ pub enum Command {
     /// An authority whose key may not come here signs requests: --request DIR writes one a certificate
     /// (`data-ca/client.producer.csr` ...), the private keys stay. --accept DIR takes what it signed
     /// (`data-ca/ca.pem`, `data-ca/client.producer.pem` ..., the same for `control-ca`, or one of the two), checks
-    /// key, names, usages, validity and chain of each, and changes nothing when one does not fit. The next
+    /// key, names, usages, validity and chain of each, and takes none when one does not fit. The next
     /// `cluster up` uses them.
     ///
     /// Examples:

@@ -7,10 +7,12 @@
 //! A certificate is known by its fingerprint in `pki/inventory.json`; one that was changed by hand is
 //! found by it. A changed `security.key_algorithm` makes every certificate anew, below the authorities as they
 //! are. A certificate authority that was put there by hand, with its key, is taken as it is, and
-//! every certificate below it is issued anew: that is how a team's own authority is brought.
+//! every certificate below it is issued anew: that is how a team's own authority is brought. One whose key may not come
+//! here signs requests instead ([`Credentials::request`], [`Credentials::accept`]).
 
 mod clients;
 mod nodes;
+mod requests;
 mod single;
 
 use std::collections::BTreeMap;
@@ -90,6 +92,23 @@ pub enum CredentialsError {
         /// The end of its validity.
         expired: OffsetDateTime,
     },
+    /// Certificates that only an outside authority can sign.
+    #[error(
+        "{} must be signed by the outside authority {authority}, whose key is not here: `cargo xtask credentials \
+         --request DIR` writes what it has to sign, `--accept DIR` takes what it signed", certificates.join(", ")
+    )]
+    Outside {
+        /// The authority's certificate.
+        authority: String,
+        /// The certificates.
+        certificates: Vec<String>,
+    },
+    /// What an outside authority returned does not fit.
+    #[error("what was signed outside does not fit, and nothing was changed:{}", listed(problems))]
+    Answer {
+        /// Each file with the reason.
+        problems: Vec<String>,
+    },
     /// A certificate authority without one of its two files.
     #[error(
         "{path} is missing although the other half of the authority is there: put it back, or move both away to get a new authority"
@@ -112,6 +131,13 @@ struct InventoryEntry {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 struct Inventory {
     certificates: BTreeMap<String, InventoryEntry>,
+    /// Authorities whose key was never here, by the fingerprint of their certificate.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    outside: BTreeMap<String, String>,
+}
+
+fn listed(problems: &[String]) -> String {
+    problems.iter().map(|problem| ["\n  - ", problem].concat()).collect()
 }
 
 /// What was found, or done.
@@ -153,11 +179,14 @@ impl<'a> Credentials<'a> {
         let inventory = self.inventory()?;
         let mut issuers = BTreeMap::new();
         for ca in Ca::ALL {
-            match self.authority(ca)? {
+            let anchor = match self.outside(ca)? {
+                Some(anchor) => Some(anchor),
+                None => self.authority(ca)?.map(|authority| authority.certificate_pem().to_owned()),
+            };
+            match anchor {
                 None => findings.missing.push(format!("{} authority", ca.stem())),
-                Some(authority) => {
-                    issuers
-                        .insert(ca, self.inspect(ca.stem(), authority.certificate_pem())?.fingerprint_sha256);
+                Some(anchor) => {
+                    issuers.insert(ca, self.inspect(ca.stem(), &anchor)?.fingerprint_sha256);
                 }
             }
         }
@@ -188,6 +217,10 @@ impl<'a> Credentials<'a> {
         store::create_private_dir(&self.dir.passwords()).map_err(DirError::from)?;
         let mut inventory = self.inventory()?;
         for ca in Ca::ALL {
+            if let Some(anchor) = self.outside(ca)? {
+                self.signed_outside(ca, &anchor)?;
+                continue;
+            }
             let authority = match self.authority(ca)? {
                 Some(authority) => authority,
                 None => {
@@ -274,6 +307,9 @@ impl<'a> Credentials<'a> {
         match (self.dir.read_text(&certificate)?, self.dir.read_text(&key)?) {
             (None, None) => Ok(None),
             (None, Some(_)) => Err(half(&certificate)),
+            (Some(_), None) if self.outside(ca)?.is_some() => {
+                Err(self.unsigned(ca, vec!["whatever is to be new".to_owned()]))
+            }
             (Some(_), None) => Err(half(&key)),
             (Some(certificate), Some(key)) => PrivateKeyPem::parse(&key)
                 .and_then(|key| CertificateAuthority::from_pem(&certificate, &key))
@@ -450,7 +486,14 @@ impl<'a> Credentials<'a> {
         if info.status(self.now) == Status::Expired {
             return drift("has expired");
         }
-        if info.subject != subject(plan).to_string() || info.sans != plan.sans {
+        // An outside authority may add names of its own.
+        let outside = inventory.outside.contains_key(plan.ca.stem());
+        let named = if outside {
+            plan.sans.iter().all(|san| info.sans.contains(san))
+        } else {
+            info.sans == plan.sans
+        };
+        if info.subject != subject(plan).to_string() || !named {
             return drift("carries other names than the plan");
         }
         // An authority keeps the key that it has: another one would cut off every client, for no gain that

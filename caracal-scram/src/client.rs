@@ -18,6 +18,22 @@ use crate::{credential, prepare, random};
 const GS2_HEADER: &str = "n,,";
 
 /// A log-in that has not begun: send [`first_message`](Self::first_message), then hand over the answer.
+///
+/// ```
+/// use caracal_scram::{Iterations, Mechanism, ScramClient, ScramCredential, ScramServer};
+///
+/// let (mechanism, password) = (Mechanism::ScramSha512, "correct horse battery staple".into());
+/// let client = ScramClient::new(mechanism, "producer", &password)?;
+/// assert!(client.first_message().starts_with(b"n,,n=producer,r="));
+///
+/// // Here the crate's own server answers, elsewhere a broker does.
+/// let credential = ScramCredential::derive(mechanism, &password, Iterations::MIN)?;
+/// let server = ScramServer::new(&credential)?.handle_client_first(&client.first_message())?;
+/// let client = client.handle_server_first(server.first_message())?;
+/// let answer = server.verify(client.final_message())?;
+/// client.verify(&answer)?; // only now the server is known to know the password
+/// # Ok::<(), caracal_scram::ScramError>(())
+/// ```
 pub struct ScramClient {
     exchange: Exchange,
     password: SecretString,
@@ -32,15 +48,16 @@ impl ScramClient {
     /// [`ScramError::UsernameInvalid`] for a name that no broker would read, a password that is empty or not the
     /// same to every client, [`ScramError::RandomUnavailable`].
     pub fn new(mechanism: Mechanism, username: &str, password: &SecretString) -> Result<Self, ScramError> {
-        Self::with_nonce(mechanism, username, password, &random::nonce()?)
+        Self::danger_with_nonce(mechanism, username, password, &random::nonce()?)
     }
 
-    /// Prepares a log-in with the given nonce: for test vectors. A nonce must never be used twice.
+    /// Prepares a log-in with the given nonce: for test vectors. A nonce must never be used twice: whoever saw the first
+    /// log-in could replay it.
     ///
     /// # Errors
     ///
     /// As [`new`](Self::new), and [`ScramError::NonceInvalid`].
-    pub fn with_nonce(
+    pub fn danger_with_nonce(
         mechanism: Mechanism,
         username: &str,
         password: &SecretString,

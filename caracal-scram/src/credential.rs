@@ -26,6 +26,18 @@ pub struct ScramCredential {
 impl ScramCredential {
     /// Derives a credential with 32 random bytes of salt.
     ///
+    /// ```
+    /// use caracal_scram::{Iterations, Mechanism, ScramCredential};
+    /// use secrecy::SecretString;
+    ///
+    /// let password = SecretString::from("correct horse battery staple");
+    /// let credential = ScramCredential::derive(Mechanism::ScramSha512, &password, Iterations::MIN)?;
+    /// assert_eq!((credential.salt().len(), credential.iterations()), (32, 4096));
+    /// assert!(credential.verifies(&password)?);
+    /// assert!(!credential.verifies(&"another one".into())?);
+    /// # Ok::<(), caracal_scram::ScramError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// A password that is empty or not the same to every client ([`ScramError::PasswordEmpty`],
@@ -58,10 +70,21 @@ impl ScramCredential {
     ///
     /// It is as good as the password for logging in, and must be sent over TLS only.
     ///
+    /// ```
+    /// use caracal_scram::{Iterations, Mechanism, ScramCredential};
+    /// use secrecy::ExposeSecret as _;
+    ///
+    /// let mechanism = Mechanism::ScramSha256;
+    /// let salted =
+    ///     ScramCredential::expose_salted_password(mechanism, &"pencil".into(), b"salt", Iterations::MIN)?;
+    /// assert_eq!(salted.expose_secret().len(), 32);
+    /// # Ok::<(), caracal_scram::ScramError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`derive_with_salt`](Self::derive_with_salt).
-    pub fn salted_password(
+    pub fn expose_salted_password(
         mechanism: Mechanism,
         password: &SecretString,
         salt: &[u8],

@@ -12,6 +12,19 @@ use crate::mechanism::{Mechanism, rounds_found};
 
 impl ScramCredential {
     /// The credential as Kafka's `ScramCredentialUtils` writes it, character by character.
+    ///
+    /// ```
+    /// use caracal_scram::{Iterations, Mechanism, ScramCredential};
+    /// use secrecy::ExposeSecret as _;
+    ///
+    /// let mechanism = Mechanism::ScramSha256;
+    /// let credential = ScramCredential::derive_with_salt(mechanism, &"pencil".into(), b"salt", Iterations::MIN)?;
+    /// let record = credential.to_kafka_record();
+    /// assert!(record.expose_secret().starts_with("salt=c2FsdA==,stored_key="));
+    /// let read = ScramCredential::from_kafka_record(mechanism, record.expose_secret())?;
+    /// assert!(read.verifies(&"pencil".into())?);
+    /// # Ok::<(), caracal_scram::ScramError>(())
+    /// ```
     #[must_use]
     pub fn to_kafka_record(&self) -> SecretString {
         let stored_key = Zeroizing::new(BASE64.encode(self.stored_key.expose_secret()));

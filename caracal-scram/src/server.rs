@@ -12,6 +12,19 @@ use crate::message::{self, ClientFinal, ClientFirst};
 use crate::{prepare, random};
 
 /// A server that knows one credential and waits for a client's first message.
+///
+/// ```
+/// use caracal_scram::{Iterations, Mechanism, ScramClient, ScramCredential, ScramServer};
+///
+/// let mechanism = Mechanism::ScramSha256;
+/// let credential = ScramCredential::derive(mechanism, &"pencil".into(), Iterations::MIN)?;
+/// let client = ScramClient::new(mechanism, "somebody", &"not pencil".into())?;
+/// let server = ScramServer::new(&credential)?.handle_client_first(&client.first_message())?;
+/// assert_eq!(server.username(), "somebody");
+/// let client = client.handle_server_first(server.first_message())?;
+/// assert!(server.verify(client.final_message()).is_err());
+/// # Ok::<(), caracal_scram::ScramError>(())
+/// ```
 pub struct ScramServer<'a> {
     credential: &'a ScramCredential,
     nonce: String,
@@ -24,15 +37,16 @@ impl<'a> ScramServer<'a> {
     ///
     /// [`ScramError::RandomUnavailable`].
     pub fn new(credential: &'a ScramCredential) -> Result<Self, ScramError> {
-        Self::with_nonce(credential, &random::nonce()?)
+        Self::danger_with_nonce(credential, &random::nonce()?)
     }
 
-    /// A server with the given nonce, which it appends to the client's: for test vectors.
+    /// A server with the given nonce, which it appends to the client's: for test vectors. With a
+    /// nonce that was used before, a recorded log-in could be replayed.
     ///
     /// # Errors
     ///
     /// [`ScramError::NonceInvalid`].
-    pub fn with_nonce(credential: &'a ScramCredential, nonce: &str) -> Result<Self, ScramError> {
+    pub fn danger_with_nonce(credential: &'a ScramCredential, nonce: &str) -> Result<Self, ScramError> {
         if !message::is_nonce(nonce) {
             return Err(ScramError::NonceInvalid);
         }

@@ -46,7 +46,8 @@ fn credentials_and_records_equal_kafkas() {
             assert!(read.verifies(&secret).unwrap());
             assert_eq!(kafka.ask(&format!("rewrite\t{}", ours.expose_secret())).unwrap(), theirs);
 
-            let salted = ScramCredential::salted_password(mechanism, &secret, salt, iterations).unwrap();
+            let salted =
+                ScramCredential::expose_salted_password(mechanism, &secret, salt, iterations).unwrap();
             assert_eq!(encode(salted.expose_secret()), kafka.ask(&format!("salted\t{question}")).unwrap());
         }
     }

@@ -45,7 +45,7 @@ fn pencil() -> SecretString {
 }
 
 fn client(mechanism: Mechanism) -> ScramClient {
-    ScramClient::with_nonce(mechanism, "user", &pencil(), CLIENT_NONCE).unwrap()
+    ScramClient::danger_with_nonce(mechanism, "user", &pencil(), CLIENT_NONCE).unwrap()
 }
 
 fn credential(mechanism: Mechanism) -> ScramCredential {
@@ -68,7 +68,7 @@ fn client_says_what_the_vector_says() {
 fn server_says_what_the_vector_says() {
     for Vector { mechanism, proof, signature, .. } in VECTORS {
         let credential = credential(mechanism);
-        let server = ScramServer::with_nonce(&credential, SERVER_NONCE).unwrap();
+        let server = ScramServer::danger_with_nonce(&credential, SERVER_NONCE).unwrap();
         let server = server.handle_client_first(b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO").unwrap();
         assert_eq!((server.username(), server.first_message()), ("user", SERVER_FIRST.as_bytes()));
         let answer = server.verify(format!("c=biws,r={CLIENT_NONCE}{SERVER_NONCE},p={proof}").as_bytes());
@@ -90,7 +90,7 @@ fn record_is_what_the_vector_says() {
 /// The PBKDF2-HMAC-SHA-512 vector of 4096 rounds that follows RFC 6070's inputs.
 #[test]
 fn salted_password_is_pbkdf2() {
-    let salted = ScramCredential::salted_password(
+    let salted = ScramCredential::expose_salted_password(
         Mechanism::ScramSha512,
         &"password".into(),
         b"salt",
@@ -115,7 +115,7 @@ fn cached_log_ins_derive_once_and_never_help_a_wrong_password() {
         assert_eq!(cache.derivations(), 2, "round {round}");
     }
     let Vector { mechanism, signature, .. } = VECTORS[1];
-    let wrong = ScramClient::with_nonce(mechanism, "user", &"pencils".into(), CLIENT_NONCE).unwrap();
+    let wrong = ScramClient::danger_with_nonce(mechanism, "user", &"pencils".into(), CLIENT_NONCE).unwrap();
     let wrong = wrong.handle_server_first_cached(&mut cache, SERVER_FIRST.as_bytes()).unwrap();
     let outcome = wrong.verify(format!("v={signature}").as_bytes());
     assert!(matches!(outcome, Err(ScramError::ServerSignature { .. })), "{outcome:?}");
@@ -172,7 +172,7 @@ fn client_tells_a_refusal_from_a_false_server() {
 fn server_refuses_what_a_client_must_not_say() {
     let credential = credential(Mechanism::ScramSha256);
     let first = |text: &str| {
-        let server = ScramServer::with_nonce(&credential, SERVER_NONCE).unwrap();
+        let server = ScramServer::danger_with_nonce(&credential, SERVER_NONCE).unwrap();
         server.handle_client_first(text.as_bytes()).map(|server| server.username().to_owned())
     };
     assert_eq!(first("n,a=u=2Cv,n=u=2Cv,r=x").unwrap(), "u,v");
@@ -195,7 +195,7 @@ fn server_refuses_what_a_client_must_not_say() {
 
     let proof = VECTORS[0].proof;
     let last = |text: &str| {
-        let server = ScramServer::with_nonce(&credential, SERVER_NONCE).unwrap();
+        let server = ScramServer::danger_with_nonce(&credential, SERVER_NONCE).unwrap();
         server.handle_client_first(b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO").unwrap().verify(text.as_bytes())
     };
     let good = format!("c=biws,r={CLIENT_NONCE}{SERVER_NONCE},p={proof}");
@@ -244,7 +244,7 @@ fn debug_shows_no_secret() {
     let Vector { mechanism, signature, record, proof } = VECTORS[0];
     let credential = credential(mechanism);
     let mut shown = vec![format!("{credential:?}"), format!("{:?}", credential.to_kafka_record())];
-    let server = ScramServer::with_nonce(&credential, SERVER_NONCE).unwrap();
+    let server = ScramServer::danger_with_nonce(&credential, SERVER_NONCE).unwrap();
     shown.push(format!("{server:?}"));
     let client = client(mechanism);
     shown.push(format!("{client:?}"));

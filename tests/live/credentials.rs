@@ -7,11 +7,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use caracal_kafka_contract::profile::ConnectionProfile;
 
 use crate::cluster::{self, TestCluster};
+use crate::operate::operate;
 use crate::program::Program;
 use crate::{Test, product, tools};
 
 pub(crate) const TESTS: &[Test] = &[
     ("credentials::step_1_alone_makes_private_files_and_starts_nothing", step_1_alone),
+    ("credentials::an_authority_outside_signs_requests_by_openssl", signed_outside),
     ("credentials::every_file_is_private_although_the_umask_takes_nothing", every_file_is_private),
     ("credentials::every_user_has_every_client_file", every_user_has_every_file),
     ("credentials::the_profile_loads_and_its_files_are_there", the_profile_loads),
@@ -36,6 +38,59 @@ const CLIENT_FILES: &[&str] = &[
 ];
 
 const CLIENTS: &[&str] = &["admin", "consumer", "producer", "schema-registry"];
+
+/// A team's authority whose key never comes here, played by the openssl command.
+fn signed_outside() -> Result<()> {
+    let cluster = TestCluster::new()?;
+    let folder = cluster.home().join("to-sign");
+    let to = folder.to_str().context("a path that is no text")?;
+    let run = |words: &[&str]| operate(&cluster, &[&["credentials"], words].concat());
+    run(&[])?.succeeded()?;
+    run(&["--request", to, "--dry-run"])?.succeeded()?.saying(&["would be written"])?;
+    ensure!(!folder.exists(), "a dry run wrote");
+    run(&["--request", to])?.succeeded()?.saying(&["the keys stayed here", "--accept"])?;
+    let data = folder.join("data-ca");
+    let (anchor, key) = (data.join("ca.pem"), cluster.home().join("outside.key"));
+    let openssl = |words: &[&str]| -> Result<()> {
+        Program::needed("openssl")?.args(words).run()?.succeeded().map(drop)
+    };
+    let path = |path: &Path| path.display().to_string();
+    let subject = ["-subj", "/CN=Outside", "-addext", "keyUsage=critical,keyCertSign,cRLSign"];
+    let make =
+        ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"];
+    openssl(&[&make[..], &subject, &["-keyout", &path(&key), "-out", &path(&anchor)]].concat())?;
+    let requests: Vec<_> = tools::walk(&data)
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|is| is == "csr"))
+        .collect();
+    ensure!(requests.len() > 7, "{requests:?}");
+    for request in &requests {
+        ensure!(!tools::read(request)?.contains("PRIVATE"), "{} holds a key", request.display());
+        let (csr, signed) = (path(request), path(&request.with_extension("pem")));
+        let sign =
+            ["x509", "-req", "-in", &csr, "-CA", &path(&anchor), "-CAkey", &path(&key), "-CAcreateserial"];
+        openssl(&[&sign[..], &["-days", "20", "-copy_extensions", "copy", "-out", &signed]].concat())?;
+    }
+    let (ours, others) = (data.join("client.producer.pem"), data.join("client.consumer.pem"));
+    let right = tools::read(&ours)?;
+    tools::spoil(&ours, tools::read(&others)?.as_bytes())?;
+    let refused = run(&["--accept", to])?.ended_with(13)?;
+    refused.saying(&["client.producer.pem", "nothing was changed"])?;
+    tools::spoil(&ours, right.as_bytes())?;
+    run(&["--accept", to, "--dry-run"])?.succeeded()?.saying(&["would be taken"])?;
+    run(&["--accept", to])?.succeeded()?.saying(&["were taken", "cluster up"])?;
+    run(&[])?.succeeded()?;
+    run(&["--dry-run"])?.succeeded()?.saying(&["`credentials` would change nothing"])?;
+    let (pki, client) = (cluster.dir()?.pki(), cluster.dir()?.client(&"producer".parse()?));
+    ensure!(!pki.join("data-ca.key").exists(), "a key of the old authority is still used");
+    ensure!(
+        tools::read(&client.join("client.pem"))?.trim()
+            == tools::read(&pki.join("client.producer.pem"))?.trim()
+    );
+    openssl(&["verify", "-CAfile", &path(&client.join("ca.pem")), &path(&client.join("client.pem"))])?;
+    operate(&cluster, &["certs", "check"])?.succeeded()?;
+    cluster.take_down()
+}
 
 fn step_1_alone() -> Result<()> {
     let cluster = TestCluster::new()?;

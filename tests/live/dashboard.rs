@@ -28,7 +28,7 @@ fn curl(words: &[&str]) -> Result<String> {
 }
 
 /// Runs `look` with the address of a dashboard that is open meanwhile.
-fn with_dashboard<T>(look: impl FnOnce(&TestCluster, u16, &str) -> Result<T>) -> Result<T> {
+pub(crate) fn with_dashboard<T>(look: impl FnOnce(&TestCluster, u16, &str) -> Result<T>) -> Result<T> {
     let cluster = cluster::shared()?;
     let port = free_port()?;
     let file = cluster.home().join("dashboard.out");

@@ -9,10 +9,13 @@
 //! |---|---|
 //! | `CARACAL_LIVE_KILLS` | how often `up` is killed at a random moment; 2 unless set |
 //! | `CARACAL_LIVE_SEED` | the seed of those moments; printed with each test, fixed unless set |
+//! | `CARACAL_LIVE_PICTURES` | a folder for the pictures that the browser took of the dashboard |
 //! | `CARACAL_LIVE_KEEP` | `1`: clusters of failed tests keep their files (never their processes) |
 
 mod acls;
+mod browser;
 mod certs;
+mod chromium;
 mod client;
 mod client_schemas;
 mod client_writes;
@@ -22,8 +25,10 @@ mod converge;
 mod credentials;
 mod dashboard;
 mod doctor;
+mod dry_runs;
 mod groups;
 mod jdk;
+mod jvm;
 mod kraft;
 mod memory;
 mod metrics;
@@ -43,6 +48,7 @@ mod topics;
 mod transfer;
 mod trouble;
 mod trouble_machine;
+mod trouble_ops;
 mod users;
 mod verify;
 
@@ -59,7 +65,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 30] = [
+    let groups: [&[Test]; 35] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -72,9 +78,12 @@ fn main() -> ExitCode {
         secrets::TESTS,
         doctor::TESTS,
         dashboard::TESTS,
+        browser::TESTS,
         terminal::TESTS,
+        jvm::TESTS,
         // Never get beyond the first steps.
         trouble_machine::TESTS,
+        trouble_ops::WITHOUT,
         memory::REFUSED,
         // Spoil the shared cluster, and leave it mended.
         verify::TESTS,
@@ -83,10 +92,12 @@ fn main() -> ExitCode {
         groups::TESTS,
         schemas::TESTS,
         transfer::TESTS,
+        dry_runs::TESTS,
         users::TESTS,
         acls::TESTS,
         certs::TESTS,
         memory::KILLED,
+        trouble_ops::HALF,
         trouble::TESTS,
         restarts::TESTS,
         // Clusters of their own, each taken down before the next one.

@@ -161,6 +161,16 @@ impl Program {
 }
 
 impl Running {
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// For how long it has been running.
+    pub(crate) fn ran(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Whether it ends within a time.
     pub(crate) fn ends_within(&mut self, time: Duration) -> bool {
         block(async { timeout(time, self.child.wait()).await.is_ok() })

@@ -1,14 +1,18 @@
 //! Every reading command in a terminal of 60 columns, and into a pipe that nobody reads.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail, ensure};
 
 use crate::Test;
 use crate::cluster::{self, TestCluster};
+use crate::operate::operate;
 use crate::program::{Ended, Program};
 
 pub(crate) const TESTS: &[Test] = &[
     ("terminal::a_width_of_60_columns_is_kept_by_every_reading_command", narrow),
-    ("terminal::nodes_users_and_clusters_are_completed", completions),
+    ("terminal::nodes_users_clusters_topics_and_groups_are_completed", completions),
+    ("terminal::completions_answer_when_the_cluster_is_down", completions_of_what_is_down),
     ("terminal::a_reader_that_has_gone_away_is_no_fault_of_any_command", closed_pipe),
 ];
 
@@ -86,25 +90,31 @@ fn closed_pipe() -> Result<()> {
 
 /// What a shell would offer after a line, the last word of which is being typed.
 fn offered(cluster: &TestCluster, words: &[&str]) -> Result<String> {
+    Ok(asked(cluster, words)?.text())
+}
+
+fn asked(cluster: &TestCluster, words: &[&str]) -> Result<Ended> {
     let words: Vec<String> =
         [&["--", "xtask"], words].concat().iter().map(|word| (*word).to_owned()).collect();
     let at = (words.len() - 2).to_string();
     // As the script for bash asks.
     let command = cluster.command(&words)?.env("CARACAL_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", at);
     let command = command.env("_CLAP_COMPLETE_COMP_TYPE", "9").env("_CLAP_COMPLETE_SPACE", "true");
-    Ok(command.env("_CLAP_IFS", "\n").run()?.succeeded()?.text())
+    command.env("_CLAP_IFS", "\n").run()?.succeeded()
+}
+
+/// Demands that each of these words is offered, on a line of its own.
+fn has(text: &str, wanted: &[&str]) -> Result<()> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    for word in wanted {
+        ensure!(lines.contains(word), "`{word}` is not offered:\n{text}");
+    }
+    Ok(())
 }
 
 fn completions() -> Result<()> {
     let cluster = cluster::shared()?;
     let name = cluster.name();
-    let has = |text: &str, wanted: &[&str]| -> Result<()> {
-        let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        for word in wanted {
-            ensure!(lines.contains(word), "`{word}` is not offered:\n{text}");
-        }
-        Ok(())
-    };
     has(&offered(cluster, &["cluster", ""])?, &["up", "logs", "ps"])?;
     has(&offered(cluster, &["cluster", "logs", "--name", name, ""])?, &["kafka-1", "schema-registry"])?;
     has(&offered(cluster, &["metrics", "--name", name, "--node", "zoo"])?, &["zookeeper-1"])?;
@@ -112,11 +122,44 @@ fn completions() -> Result<()> {
         &offered(cluster, &["doctor", "connect", "x:1", "--name", name, "--user", ""])?,
         &["admin", "consumer"],
     )?;
+    has(&offered(cluster, &["users", "remove", "--name", name, "con"])?, &["consumer"])?;
     has(&offered(cluster, &["health", "--name", ""])?, &[name])?;
+    let topics = offered(cluster, &["topics", "describe", "--name", name, "caracal."])?;
+    has(&topics, &["caracal.dlq", "caracal.metering.events"])?;
+    ensure!(!topics.contains("__consumer_offsets"), "Kafka's own topics are offered:\n{topics}");
+    let group = ["groups", "reset", "live-tab", "--topic", "caracal.dlq", "--create", "--to-earliest"];
+    operate(cluster, &group)?.succeeded()?;
+    let groups = offered(cluster, &["groups", "describe", "--name", name, "live-"]);
+    let lag = offered(cluster, &["lag", "--name", name, "live-t"]);
+    operate(cluster, &["groups", "delete", "live-tab", "--yes"])?.succeeded()?;
+    has(&groups?, &["live-tab"])?;
+    has(&lag?, &["live-tab"])?;
     // The script itself, judged by the shell that reads it.
     let words: Vec<String> = ["completions", "bash"].map(str::to_owned).to_vec();
     let script = cluster.run(cluster.command(&words)?)?.succeeded()?;
     let sound = Program::needed("bash")?.args(["-n"]).input(script.stdout).run()?;
     sound.succeeded()?;
+    Ok(())
+}
+
+/// Files and the plan answer for what is down, and nothing waits for brokers that are not there.
+fn completions_of_what_is_down() -> Result<()> {
+    const LONGEST: Duration = Duration::from_secs(10);
+    let cluster = cluster::unstarted()?;
+    let name = cluster.name();
+    for (words, wanted) in [
+        (&["cluster", "restart", "--name", name, ""][..], &["kafka-1", "zookeeper-3"][..]),
+        (&["users", "verify", "--name", name, ""], &["admin", "producer"]),
+        (&["topics", "describe", "--name", name, ""], &["caracal.dlq"]),
+        (&["cluster", "ps", "--name", ""], &[name]),
+        (&["groups", "describe", "--name", name, ""], &[]),
+        (&["groups", "describe", "--name", "no-such-cluster", ""], &[]),
+    ] {
+        let ended = asked(cluster, words)?;
+        ensure!(ended.took < LONGEST, "{words:?} took {:?}", ended.took);
+        let text = ended.text();
+        has(&text, wanted)?;
+        ensure!(!text.contains("error") && !text.contains("panic"), "{words:?}:\n{text}");
+    }
     Ok(())
 }

@@ -31,6 +31,7 @@ pub(crate) fn tell(line: &str) {
 const PACKAGES: &[(&str, &str)] = &[
     ("java", "a JDK 21 or newer (`apt-get install openjdk-21-jdk-headless`)"),
     ("keytool", "a JDK 21 or newer (`apt-get install openjdk-21-jdk-headless`)"),
+    ("chromium", "Chromium (`apt-get install chromium`)"),
     ("curl", "curl (`apt-get install curl`)"),
     ("git", "git (`apt-get install git`)"),
     ("kcat", "kcat (`apt-get install kcat`)"),

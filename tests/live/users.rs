@@ -175,6 +175,9 @@ fn foreign_user() -> Result<()> {
     let users = document(cluster, &["users", "list"])?;
     let found = users["users"].as_array().context("no users")?.iter().find(|user| user["user"] == USER);
     ensure!(found.is_some_and(|user| user["origin"] == "foreign" && user["role"].is_null()), "{users}");
+    // `up` keeps it, and says that it does.
+    let kept = "user live-foreign is not in the description";
+    operate(cluster, &["cluster", "plan"])?.succeeded()?.saying(&[kept, "users remove live-foreign"])?;
     let blind = operate(cluster, &["users", "verify", USER])?;
     blind.ended_with(product::UNHEALTHY)?.saying(&["not tried", "--password-file"])?;
     let verify = command(cluster, &["users", "verify", USER, "--password-file", "-"])?;

@@ -2,7 +2,7 @@
 
 use crate::shell::which;
 
-/// A program, what needs it, and the Debian package that brings it.
+/// A program (or one of several, by `|`), what needs it, and the Debian package that brings it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prerequisite {
     program: &'static str,
@@ -36,6 +36,11 @@ pub(crate) const LIVE: &[Prerequisite] = &[
     needs("java", "the nodes and the JDK as a judge", "default-jdk-headless"),
     needs("keytool", "the JDK as a judge", "default-jdk-headless"),
     needs("mvn", "Kafka, ZooKeeper and the registry are fetched by it", "maven"),
+    needs(
+        "chromium|chromium-browser|google-chrome|google-chrome-stable",
+        "the dashboard as a browser shows it",
+        "chromium",
+    ),
     needs("curl", "the registry as the guide's readers ask it", "curl"),
     needs("kcat", "a client that is neither Java nor Rust", "kcat"),
     needs("openssl", "a judge of every listener", "openssl"),
@@ -50,12 +55,15 @@ pub(crate) const LIVE: &[Prerequisite] = &[
 
 /// Says what is missing and how to get it; none when nothing is.
 pub(crate) fn missing(wanted: &[Prerequisite], has: impl Fn(&str) -> bool) -> Option<String> {
-    let missing: Vec<&Prerequisite> = wanted.iter().filter(|one| !has(one.program)).collect();
+    let lacks = |one: &&Prerequisite| !one.program.split('|').any(&has);
+    let missing: Vec<&Prerequisite> = wanted.iter().filter(lacks).collect();
     if missing.is_empty() {
         return None;
     }
-    let lines: Vec<String> =
-        missing.iter().map(|one| format!("  - {}: {}", one.program, one.needed_for)).collect();
+    let lines: Vec<String> = missing
+        .iter()
+        .map(|one| format!("  - {}: {}", one.program.replace('|', " or "), one.needed_for))
+        .collect();
     let mut packages: Vec<&str> = missing.iter().map(|one| one.package).collect();
     packages.sort_unstable();
     packages.dedup();
@@ -87,6 +95,7 @@ mod tests {
         assert!(text.contains("- javac: ") && text.contains("- keytool: "), "{text}");
         assert!(text.ends_with("apt-get install default-jdk-headless"), "{text}");
         assert_eq!(missing(LIVE, |_| true), None);
+        assert_eq!(missing(LIVE, |program| program != "chromium"), None, "another browser will do");
         // librdkafka is built for either suite.
         let text = missing(&[BUILD, LIVE].concat(), |program| program != "perl").unwrap();
         assert!(text.ends_with("apt-get install perl"), "{text}");

@@ -48,7 +48,8 @@ impl ScramUpsert {
         let mut salt = vec![0; 32];
         ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut salt)
             .map_err(|_| ScramError::RandomUnavailable)?;
-        let salted_password = ScramCredential::salted_password(mechanism, password, &salt, iterations)?;
+        let salted_password =
+            ScramCredential::expose_salted_password(mechanism, password, &salt, iterations)?;
         Ok(Self { user: user.into(), mechanism, iterations, salt, salted_password })
     }
 }

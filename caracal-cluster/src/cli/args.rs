@@ -46,10 +46,19 @@ pub enum Command {
     /// client, for the cluster that `cluster up` would start. It needs neither Java nor Docker and starts
     /// nothing. What is there and fits is left alone; a certificate that was changed by hand or has expired is
     /// set aside and replaced. A certificate authority of your own is taken when it lies in the cluster's
-    /// `pki` folder (`data-ca.pem` with `data-ca.key`) before.
+    /// `pki` folder (`data-ca.pem` with `data-ca.key`) before. With --dry-run it prints what `cluster plan` says
+    /// of these steps.
     ///
-    /// Example:
+    /// An authority whose key may not come here signs requests: --request DIR writes one a certificate
+    /// (`data-ca/client.producer.csr` ...), the private keys stay. --accept DIR takes what it signed
+    /// (`data-ca/ca.pem`, `data-ca/client.producer.pem` ..., the same for `control-ca`, or one of the two), checks
+    /// key, names, usages, validity and chain of each, and takes none when one does not fit. The next
+    /// `cluster up` uses them.
+    ///
+    /// Examples:
     ///     cargo xtask credentials --name demo
+    ///     cargo xtask credentials --request to-sign/
+    ///     cargo xtask credentials --accept to-sign/ --dry-run
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Credentials(CredentialsArgs),
     /// Operating what was made: health, users, topics, groups and so on.
@@ -71,6 +80,7 @@ pub enum ClusterCommand {
     /// Changes: the cluster's directory (below `.caracal`, or CARACAL_STATE_DIR), processes of this machine,
     /// and, the first time, the cache of downloads. What is as described is left alone, so a second `up` is
     /// quick and one that was interrupted goes on where it stopped. Data and passwords are never replaced.
+    /// With --dry-run nothing is touched, and it prints what `cluster plan` prints.
     ///
     /// Examples:
     ///     cargo xtask cluster up
@@ -86,7 +96,8 @@ pub enum ClusterCommand {
     /// `cluster start` brings all of it back (on other ports, maybe, unless the cluster is named `caracal`).
     ///
     /// With -v everything of the cluster is deleted, data included. That cannot be undone, so it asks for the
-    /// cluster's name, or takes --yes. It also removes what an interrupted `up` has left.
+    /// cluster's name, or takes --yes. It also removes what an interrupted `up` has left. With --dry-run nothing is
+    /// stopped or deleted, only told.
     ///
     /// Examples:
     ///     cargo xtask cluster down
@@ -96,7 +107,8 @@ pub enum ClusterCommand {
     /// Start a cluster that was made before
     ///
     /// Does what `cluster up` does, with the description that the cluster was made from, and fails when there
-    /// is no such cluster. Topics, users and data are as they were.
+    /// is no such cluster. Topics, users and data are as they were. With --dry-run it prints what `cluster plan`
+    /// prints, and starts nothing.
     ///
     /// Example:
     ///     cargo xtask cluster start --name demo
@@ -105,7 +117,8 @@ pub enum ClusterCommand {
     /// Stop the nodes; keep everything, ports included
     ///
     /// Stops the registry, the brokers and ZooKeeper, in this order. Nothing is deleted, and the ports stay
-    /// leased, so `cluster start` brings the cluster back at the same addresses.
+    /// leased, so `cluster start` brings the cluster back at the same addresses. Changes nothing else; with --dry-run
+    /// nothing at all.
     ///
     /// Example:
     ///     cargo xtask cluster stop --name demo
@@ -308,6 +321,9 @@ pub struct UpArgs {
     /// What nodes do with start-up caches: use them and have missing ones made in the background, only use them, or neither
     #[arg(long, value_name = "USE", env = "CARACAL_START_CACHES", value_enum, default_value_t)]
     pub start_caches: StartCachesChoice,
+    /// Only say what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,
@@ -323,6 +339,9 @@ pub struct StartArgs {
     /// What nodes do with start-up caches: use them and have missing ones made in the background, only use them, or neither
     #[arg(long, value_name = "USE", env = "CARACAL_START_CACHES", value_enum, default_value_t)]
     pub start_caches: StartCachesChoice,
+    /// Only say what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,
@@ -335,6 +354,9 @@ pub struct StopArgs {
     /// Which cluster.
     #[command(flatten)]
     pub target: Target,
+    /// Only say what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,
@@ -353,6 +375,9 @@ pub struct DownArgs {
     /// Do not ask before deleting
     #[arg(short = 'y', long)]
     pub yes: bool,
+    /// Only say what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,
@@ -419,6 +444,15 @@ pub struct CredentialsArgs {
     /// What it says instead of the description.
     #[command(flatten)]
     pub kind: KindArgs,
+    /// For an authority whose key may not come here: write what it has to sign into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "accept")]
+    pub request: Option<PathBuf>,
+    /// Take what it signed from this folder
+    #[arg(long, value_name = "DIR")]
+    pub accept: Option<PathBuf>,
+    /// Only say what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// How it is shown.
     #[command(flatten)]
     pub reporting: Reporting,

@@ -1,7 +1,7 @@
 //! What a shell offers after a press of Tab: words of the command tree, and names of what there is.
 //!
-//! Nodes, users and clusters come from files; topics and groups are asked of the brokers, within a second. Whatever
-//! fails offers nothing: a shell is no place for errors.
+//! Nodes, users and clusters come from files; topics and groups are asked of the brokers, within a second. When no
+//! broker answers, the topics of the plan are offered. Whatever fails offers nothing: a shell is no place for errors.
 //!
 //! The engine is clap's own (`unstable-dynamic`: its interface may change between releases, its scripts do not outlive
 //! the program that printed them).
@@ -14,7 +14,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use crate::dir::StateRoot;
-use crate::lifecycle::cluster::{last_plan, wanted_name};
+use crate::lifecycle::cluster::{Cluster, last_plan, wanted_name};
 use crate::lifecycle::commands::Selection;
 use crate::names::ClusterName;
 use crate::ops::{Operated, OpsError};
@@ -83,14 +83,14 @@ pub fn clusters() -> ArgValueCompleter {
     })
 }
 
-/// Offers the cluster's topics, as its brokers tell.
+/// Offers the cluster's topics, as its brokers tell, or else as they are planned.
 pub fn topics() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let names = asked(|operated| async move {
             let topics = operated.admin()?.topics(None, Deadline::after(PATIENCE)).await?;
             Ok(topics.into_iter().filter(|topic| !topic.internal).map(|topic| topic.name).collect())
         });
-        offered(typed, names.into_iter())
+        offered(typed, names.unwrap_or_else(planned_topics).into_iter())
     })
 }
 
@@ -101,7 +101,7 @@ pub fn groups() -> ArgValueCompleter {
             let groups = operated.admin()?.groups(Deadline::after(PATIENCE)).await?;
             Ok(groups.into_iter().map(|group| group.name).collect())
         });
-        offered(typed, names.into_iter())
+        offered(typed, names.unwrap_or_default().into_iter())
     })
 }
 
@@ -128,14 +128,20 @@ fn word_after(option: &str) -> Option<OsString> {
     words.next()
 }
 
-/// The plan that the cluster was last made by.
+/// The plan that the cluster was last made by, or would be made by where none was carried out wholly yet.
 fn plan() -> Option<ClusterPlan> {
-    let root = root()?;
-    last_plan(&root.cluster(&wanted_name(name().as_ref())))
+    let (root, name) = (root()?, name());
+    let last = last_plan(&root.cluster(&wanted_name(name.as_ref())));
+    last.or_else(|| Some(Cluster::existing(&root, name.as_ref()).ok()?.plan))
 }
 
-/// Asks the brokers, on a thread and a runtime of its own: whoever completes may already be on one.
-fn asked<F>(question: impl FnOnce(Operated) -> F + Send + 'static) -> Vec<String>
+fn planned_topics() -> Vec<String> {
+    plan().iter().flat_map(|plan| &plan.topics).map(|topic| topic.name.to_string()).collect()
+}
+
+/// Asks the brokers, on a thread and a runtime of its own: whoever completes may already be on one. None when they do
+/// not answer.
+fn asked<F>(question: impl FnOnce(Operated) -> F + Send + 'static) -> Option<Vec<String>>
 where
     F: Future<Output = Result<Vec<String>, OpsError>>,
 {
@@ -145,7 +151,7 @@ where
         let answer = runtime.block_on(Deadline::after(PATIENCE).run(question(operated)));
         answer.ok()?.ok()
     };
-    std::thread::spawn(ask).join().ok().flatten().unwrap_or_default()
+    std::thread::spawn(ask).join().ok().flatten()
 }
 
 #[cfg(test)]

@@ -134,6 +134,7 @@ fn of_step(error: &StepError) -> u8 {
         StepError::Preflight { .. } | StepError::Install(_) | StepError::Verify(_) | StepError::Java(_) => {
             MACHINE
         }
+        StepError::Explained { source, .. } => of_step(source),
         StepError::Dir(error) => of_dir(error),
         StepError::Cluster(error) => of_cluster(error),
         StepError::Credentials(error) => of_credentials(error),
@@ -165,7 +166,9 @@ fn of_credentials(error: &CredentialsError) -> u8 {
     match error {
         CredentialsError::Dir(error) => of_dir(error),
         CredentialsError::Random { .. } => MACHINE,
+        CredentialsError::Answer { .. } => TLS,
         CredentialsError::Pki { .. }
+        | CredentialsError::Outside { .. }
         | CredentialsError::Missing { .. }
         | CredentialsError::HalfAuthority { .. }
         | CredentialsError::ExpiredAuthority { .. }

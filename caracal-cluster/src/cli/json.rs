@@ -5,8 +5,9 @@
 //!
 //! | command | report |
 //! |---|---|
-//! | `up`, `start`, `credentials` | [`UpReport`](crate::lifecycle::commands::UpReport): `cluster`, `directory`, `runtime`, `existed`, `endpoints {bootstrap[], registry_url}`, `clients[] {user, path}`, `steps[] {step, outcome, detail, millis}`, `millis` |
-//! | `down`, `stop` | [`DownReport`](crate::lifecycle::commands::DownReport): `cluster`, `directory`, `deleted`, `nodes[] {node, outcome, millis, error?}`, `millis` |
+//! | `up`, `start`, `credentials` | with `--dry-run` as `plan`, else [`UpReport`](crate::lifecycle::commands::UpReport): `cluster`, `directory`, `runtime`, `existed`, `endpoints {bootstrap[], registry_url}`, `clients[] {user, path}`, `steps[] {step, outcome, detail, millis}`, `millis` |
+//! | `credentials --request`, `--accept` | [`OutsideReport`](crate::lifecycle::commands::OutsideReport): `cluster`, `folder`, `dry_run`, `taken`, `certificates[]` |
+//! | `down`, `stop` | [`DownReport`](crate::lifecycle::commands::DownReport): `cluster`, `directory`, `deleted`, `dry_run`, `nodes[] {node, outcome, millis, error?}`, `millis` |
 //! | `ps` | [`PsReport`](crate::lifecycle::commands::PsReport): `cluster`, `directory`, `nodes[] {node, role, state, pid, rss_bytes, uptime_seconds, addresses[] {listener, address}, certificate_days_left, planned}`, `warnings[]` |
 //! | `list` | [`ListReport`](crate::lifecycle::commands::ListReport): `state_root`, `clusters[] {cluster, directory, runtime, kafka_version, registry, running, nodes, problem}` |
 //! | `plan` | [`PlanReport`](crate::lifecycle::commands::PlanReport): `cluster`, `directory`, `existed`, `ports_known`, `differs`, `notes[] {severity, key, consequence}`, `steps[] {step, title, standing, details[]}`, `files[] {node, path, change, diff?, text?}` |
@@ -32,7 +33,7 @@
 //! | `topics create`, `topics alter` | [`ChangeReport`](crate::ops::topics::ChangeReport): `cluster`, `dry_run`, `topics[] {topic, outcome, changes[] {what, from, to}}`, `millis` |
 //! | `topics delete` | [`DeleteReport`](crate::ops::topics::DeleteReport): `cluster`, `dry_run`, `topics[] {topic, partitions, records, planned}`, `millis` |
 //! | `topics apply` | [`ApplyReport`](crate::ops::topics::ApplyReport): `cluster`, `dry_run`, `differs`, `topics[] {topic, standing, changes[] {what, from, to}, undeclared_settings[], why}`, `undeclared[]`, `millis` |
-//! | `topics backup` | one document a topic: `cluster`, `topic`, `folder`, `records`, `bytes`, `schemas`, `sha256`, `records_per_second`, `millis` |
+//! | `topics backup` | one document a topic: `cluster`, `topic`, `folder`, `records`, `bytes`, `schemas`, `sha256`, `records_per_second`, `millis`; with `--dry-run` `cluster`, `dry_run`, `topics[] {topic, folder, records}` |
 //! | `topics restore` | one document a topic: `cluster`, `topic`, `folder`, `records`, `schemas`, `renamed_schemas`, `verified`, `sha256`, `records_per_second`, `millis`; with `--dry-run` `cluster`, `dry_run`, `topic`, `folder`, `records`, `made` |
 //! | `produce` | `cluster`, `topic`, `records`, `dry_run`, `subject`, `millis` |
 //! | `consume` | one record a line, without `format` and `command`, so that `produce --format json` reads it: `topic`, `partition`, `offset`, `timestamp`, `key`, `key_encoding`, `value`, `value_encoding`, `schema_id`, `headers[] {name, value, encoding?}` |

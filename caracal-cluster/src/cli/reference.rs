@@ -31,14 +31,40 @@ pub fn markdown() -> String {
         .to_owned();
     text.push_str(exit::HELP);
     text.push_str("\n```\n");
-    let mut tree = tree();
-    tree.build();
-    let mut pages = Vec::new();
-    leaves(&tree, &mut pages);
-    for page in pages {
+    for page in commands() {
         text.push_str(&described(page));
     }
     text
+}
+
+/// Every command that does something, in the order of the help; its `bin_name` is what is typed.
+pub fn commands() -> Vec<clap::Command> {
+    let mut tree = tree();
+    tree.build();
+    let mut found = Vec::new();
+    leaves(&tree, &mut found);
+    found
+}
+
+/// Whether a command takes `--dry-run`, as each does that changes something.
+pub fn takes_dry_run(command: &clap::Command) -> bool {
+    command.get_arguments().any(|argument| argument.get_long() == Some("dry-run"))
+}
+
+/// The words of every command that changes something.
+///
+/// ```
+/// let changing = caracal_cluster::cli::reference::changing();
+/// assert!(changing.contains(&"topics delete".to_owned()));
+/// assert!(!changing.contains(&"topics list".to_owned()));
+/// ```
+pub fn changing() -> Vec<String> {
+    let changing = commands().into_iter().filter(takes_dry_run);
+    let words = |command: clap::Command| {
+        let typed = command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned();
+        typed.strip_prefix("cargo xtask ").unwrap_or(&typed).to_owned()
+    };
+    changing.map(words).collect()
 }
 
 /// The commands that do something, in the order of the help.

@@ -14,10 +14,10 @@ use super::output::{Output, Tone, wrap_indented};
 use super::ticks::Live;
 use super::verify::{self, Detail};
 use super::{exit, json, ops, signal, summary, tables};
-use crate::lifecycle::chain;
 use crate::lifecycle::commands::{self, CommandError, DownReport, Selection};
 use crate::lifecycle::down::StopReport;
-use crate::lifecycle::engine::EngineError;
+use crate::lifecycle::engine::{EngineError, Step};
+use crate::lifecycle::{Cluster, chain};
 use crate::probe::matrix::{Cell, Notice, VerifyOptions, VerifyReport};
 
 /// A command that did not do what it should.
@@ -90,6 +90,9 @@ fn about(command: &Command) -> (&'static str, Target, Reporting) {
 async fn up(args: UpArgs, output: Output) -> Result<u8, Failure> {
     let mut selection = args.target.selection(args.spec)?;
     selection.overrides = args.kind.overrides();
+    if args.dry_run {
+        return would(&selection, "up", &[], output).await;
+    }
     // Docker is not built in, so `auto` has one answer; it still says which, and why.
     let why = match args.runtime {
         RuntimeChoice::Auto => "native: no Docker runtime in this version",
@@ -123,9 +126,20 @@ async fn learn(selection: &Selection, choice: StartCachesChoice, output: Output)
     }
 }
 
+/// What a command would do that goes through steps: the plan, or some steps of it.
+async fn would(selection: &Selection, command: &str, steps: &[Step], output: Output) -> Result<u8, Failure> {
+    let plan = commands::plan(selection).await?;
+    let plan = if steps.is_empty() { plan } else { plan.only(steps) };
+    finish(output, "plan", &plan, || summary::plan(&plan, command, false, output))
+}
+
 async fn start(args: StartArgs, output: Output) -> Result<u8, Failure> {
     let mut selection = args.target.selection(None)?;
     selection.uses_start_caches = args.start_caches != StartCachesChoice::Off;
+    if args.dry_run {
+        Cluster::expect_made(&selection.root, selection.name.as_ref())?;
+        return would(&selection, "start", &[], output).await;
+    }
     let report = commands::start(&selection, &Live::reporter(output), signal::cancelled()).await?;
     let code = finish(output, "start", &report, || summary::up(&report, &args.target, output.paint))?;
     learn(&selection, args.start_caches, output).await;
@@ -135,6 +149,17 @@ async fn start(args: StartArgs, output: Output) -> Result<u8, Failure> {
 async fn credentials(args: CredentialsArgs, output: Output) -> Result<u8, Failure> {
     let mut selection = args.target.selection(args.spec)?;
     selection.overrides = args.kind.overrides();
+    if let Some(folder) = args.request.as_ref().or(args.accept.as_ref()) {
+        let report = if args.request.is_some() {
+            commands::request(&selection, folder, args.dry_run)?
+        } else {
+            commands::accept(&selection, folder, args.dry_run)?
+        };
+        return finish(output, "credentials", &report, || summary::outside(&report, &args.target));
+    }
+    if args.dry_run {
+        return would(&selection, "credentials", &commands::CREDENTIALS, output).await;
+    }
     let report = commands::credentials(&selection, &Live::reporter(output), signal::cancelled()).await?;
     finish(output, "credentials", &report, || summary::credentials(&report, &args.target, output.paint))
 }
@@ -164,6 +189,10 @@ fn clean_caches(args: CleanCacheArgs, output: Output) -> Result<u8, Failure> {
 
 async fn stop(args: StopArgs, output: Output) -> Result<u8, Failure> {
     let selection = args.target.selection(None)?;
+    if args.dry_run {
+        let report = commands::would_stop(&selection, false)?;
+        return finish(output, "stop", &report, || summary::would_stop(&report, 0));
+    }
     let told = told(output);
     let report: DownReport = commands::stop(&selection, &told, signal::cancelled()).await?;
     finish(output, "stop", &report, || summary::down(&report, true, &args.target))
@@ -171,6 +200,11 @@ async fn stop(args: StopArgs, output: Output) -> Result<u8, Failure> {
 
 async fn down(args: DownArgs, output: Output) -> Result<u8, Failure> {
     let selection = args.target.selection(None)?;
+    if args.dry_run {
+        let report = commands::would_stop(&selection, args.volumes)?;
+        let topics = commands::remains(&selection)?.topics();
+        return finish(output, "down", &report, || summary::would_stop(&report, topics));
+    }
     if args.volumes && !args.yes {
         confirm(&selection, &args.target, output)?;
     }
@@ -191,11 +225,7 @@ fn confirm(selection: &Selection, target: &Target, output: Output) -> Result<(),
         );
         return Err(Failure::Refused { message, code: exit::USAGE });
     }
-    let topics = match remains.topics() {
-        0 => "everything".to_owned(),
-        1 => "1 topic's data".to_owned(),
-        topics => format!("{topics} topics' data"),
-    };
+    let topics = summary::data_of(remains.topics());
     let question = format!(
         "This deletes {topics}, certificates, passwords and logs in {}.\nType the cluster's name (`{name}`) to go on: ",
         remains.dir().path().display()
@@ -224,7 +254,7 @@ async fn plan(args: PlanArgs, output: Output) -> Result<u8, Failure> {
     let mut selection = args.target.selection(args.spec)?;
     selection.overrides = args.kind.overrides();
     let report = commands::plan(&selection).await?;
-    finish(output, "plan", &report, || summary::plan(&report, args.files, output))?;
+    finish(output, "plan", &report, || summary::plan(&report, "up", args.files, output))?;
     Ok(if args.exit_code && report.differs { exit::DRIFT } else { exit::OK })
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::args::Target;
 use super::output::{Output, Paint, Tone, columns, shortened, wrap, wrap_indented};
 use crate::lifecycle::commands::{
-    Change, DownReport, FileChange, PlanReport, PlannedStep, Standing, UpReport,
+    Change, DownReport, FileChange, OutsideReport, PlanReport, PlannedStep, Standing, UpReport,
 };
 use crate::lifecycle::engine::Outcome;
 use crate::plan::check::Severity;
@@ -99,6 +99,29 @@ pub(super) fn credentials(report: &UpReport, target: &Target, paint: Paint) -> S
     text
 }
 
+/// What was asked of an outside authority, or taken from it.
+pub(super) fn outside(report: &OutsideReport, target: &Target) -> String {
+    let (count, folder) = (report.certificates.len(), report.folder.display());
+    let again = |flag: &str| command(target, &format!("credentials {flag} '{folder}'"));
+    match (report.taken, report.dry_run) {
+        (false, true) => format!("{count} requests would be written to {folder}"),
+        (false, false) => format!(
+            "{count} requests are in {folder}; the keys stayed here\n  have each signed (`<name>.csr` becomes `<name>.pem`), put \
+             the authority beside them (`ca.pem`), then:\n    {}",
+            again("--accept")
+        ),
+        (true, true) => {
+            format!("{count} certificates in {folder} fit and would be taken; nothing was changed")
+        }
+        (true, false) => {
+            format!(
+                "{count} certificates of an outside authority were taken\n  {}",
+                command(target, "cluster up")
+            )
+        }
+    }
+}
+
 fn clients(report: &UpReport) -> std::path::PathBuf {
     report.directory.join("clients")
 }
@@ -146,8 +169,31 @@ pub(super) fn down(report: &DownReport, kept: bool, target: &Target) -> String {
     )
 }
 
-/// What `plan` shows.
-pub(super) fn plan(report: &PlanReport, files: bool, output: Output) -> String {
+/// What `down` or `stop` would do, and to the data of how many topics.
+pub(super) fn would_stop(report: &DownReport, topics: usize) -> String {
+    let mut lines: Vec<String> =
+        report.nodes.iter().map(|node| format!("{}  {}", node.node, node.outcome)).collect();
+    let place = report.directory.display();
+    lines.push(if report.deleted {
+        format!("{}, certificates, passwords and logs in {place} would be deleted", data_of(topics))
+    } else {
+        format!("data, certificates and passwords would be kept in {place}")
+    });
+    lines.push(format!("cluster {}: nothing was changed", report.cluster));
+    lines.join("\n")
+}
+
+/// What is lost with so many topics.
+pub(super) fn data_of(topics: usize) -> String {
+    match topics {
+        0 => "everything".to_owned(),
+        1 => "1 topic's data".to_owned(),
+        topics => format!("{topics} topics' data"),
+    }
+}
+
+/// What a command that goes through steps would do: `plan` shows it of `up`.
+pub(super) fn plan(report: &PlanReport, command: &str, files: bool, output: Output) -> String {
     let paint = output.paint;
     let made = if report.existed { "has been made before" } else { "does not exist yet" };
     let head = format!("cluster {} {made}; nothing is changed by this", report.cluster);
@@ -170,15 +216,18 @@ pub(super) fn plan(report: &PlanReport, files: bool, output: Output) -> String {
     for step in &report.steps {
         planned_step(&mut text, step, output);
     }
-    file_changes(&mut text, &report.files, paint);
+    if !report.files.is_empty() {
+        file_changes(&mut text, &report.files, paint);
+    }
     if files {
         for file in &report.files {
             let head = format!("==> {}{} <==", prefix(file), file.path);
             let _ = write!(text, "\n{}\n{}", paint.paint(Tone::Bold, &head), file.text);
         }
     }
-    let verdict = if report.differs { "`up` would change something" } else { "`up` would change nothing" };
-    let _ = write!(text, "\n{}", paint.paint(Tone::Bold, verdict));
+    let what = if report.differs { "something" } else { "nothing" };
+    let verdict = format!("`{command}` would change {what}");
+    let _ = write!(text, "\n{}", paint.paint(Tone::Bold, &verdict));
     text
 }
 

@@ -7,7 +7,8 @@ use super::output::{Output, Paint};
 use super::*;
 use crate::dir::DirError;
 use crate::lifecycle::commands::{
-    ClientFolder, CommandError, DownReport, ListReport, PlanReport, PlannedStep, PsReport, Standing, UpReport,
+    ClientFolder, CommandError, DownReport, ListReport, OutsideReport, PlanReport, PlannedStep, PsReport,
+    Standing, UpReport,
 };
 use crate::lifecycle::down::StopReport;
 use crate::lifecycle::engine::{EngineError, Outcome, Step, StepReport};
@@ -72,6 +73,34 @@ fn the_tree_is_sound_and_every_help_has_an_example_and_the_exit_codes() {
     }
 }
 
+/// Nobody can add a command and leave it out of both: its help says that it changes nothing, or it can be asked what it
+/// would change. That a dry run really changes nothing is tried on a cluster, by the live suite.
+#[test]
+fn what_changes_something_takes_dry_run_and_whatever_does_not_says_so() {
+    let mut changing = Vec::new();
+    for command in reference::commands() {
+        let name = command.get_bin_name().unwrap().to_owned();
+        let about = command.get_long_about().or(command.get_about()).unwrap().to_string();
+        let about = about.split_whitespace().collect::<Vec<_>>().join(" ");
+        let only_looks = about.contains("hanges nothing") && !about.contains("hanges nothing else");
+        let dry = reference::takes_dry_run(&command);
+        assert_ne!(
+            only_looks, dry,
+            "`{name}` either changes something and takes --dry-run, or says `Changes nothing`: {about}"
+        );
+        if dry {
+            let flag = command.get_arguments().find(|flag| flag.get_long() == Some("dry-run")).unwrap();
+            assert!(matches!(flag.get_action(), clap::ArgAction::SetTrue), "{name}");
+            assert!(flag.get_help().is_some(), "{name} does not say what --dry-run means");
+            changing.push(name.trim_start_matches("cargo xtask ").to_owned());
+        }
+    }
+    assert_eq!(changing, reference::changing());
+    for known in ["cluster up", "cluster down", "credentials", "produce", "topics restore", "certs renew"] {
+        assert!(changing.iter().any(|name| name == known), "{known} is not among {changing:?}");
+    }
+}
+
 #[test]
 fn unknown_words_are_errors_of_usage() {
     for args in [
@@ -117,6 +146,7 @@ fn documents_have_their_documented_keys() {
         cluster: "demo".parse().unwrap(),
         directory: "/state".into(),
         deleted: true,
+        dry_run: false,
         nodes: vec![StopReport {
             node: "demo-kafka-1".to_owned(),
             outcome: "stopped",
@@ -126,8 +156,22 @@ fn documents_have_their_documented_keys() {
         millis: 4,
     };
     let down = parsed("down", &down);
-    assert_eq!(keys(&down), ["cluster", "command", "deleted", "directory", "format", "millis", "nodes"]);
+    assert_eq!(
+        keys(&down),
+        ["cluster", "command", "deleted", "directory", "dry_run", "format", "millis", "nodes"]
+    );
     assert_eq!(keys(&down["nodes"][0]), ["millis", "node", "outcome"]);
+    let outside = OutsideReport {
+        cluster: "demo".parse().unwrap(),
+        folder: "/to-sign".into(),
+        dry_run: false,
+        taken: true,
+        certificates: vec!["client.producer".to_owned()],
+    };
+    assert_eq!(
+        keys(&parsed("credentials", &outside)),
+        ["certificates", "cluster", "command", "dry_run", "folder", "format", "taken"]
+    );
     let ps = PsReport {
         cluster: "demo".parse().unwrap(),
         directory: "/s".into(),
@@ -185,7 +229,7 @@ fn plain(width: Option<usize>) -> Output {
 
 #[test]
 fn a_plan_reads_without_colour() {
-    let text = summary::plan(&plan_report(), false, plain(Some(60)));
+    let text = summary::plan(&plan_report(), "up", false, plain(Some(60)));
     for part in [
         "done    credentials: 2 authorities\n",
         "differs brokers\n          - one reason\n          - another\n",

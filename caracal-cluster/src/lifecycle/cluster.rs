@@ -1,5 +1,7 @@
 //! One cluster, resolved: its directory, description, identity and plan.
 
+mod kept;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -227,10 +229,12 @@ impl Cluster {
             dir.write_json(&dir.record(), &record)?;
         }
         let cluster = Self::resolve(spec, dir, record, existed, Ports::Lease)?;
+        let impossible = kept::impossible_topics(&cluster.dir, cluster.last_plan().as_ref(), &cluster.plan);
         let problems: Vec<String> = plan::check::check(&cluster.plan)
             .into_iter()
             .filter(|note| note.severity == Severity::Error)
             .map(|note| format!("{}: {}", note.key, note.consequence))
+            .chain(impossible)
             .collect();
         if !problems.is_empty() {
             return Err(ClusterError::Refused { cluster: name.to_string(), problems });

@@ -9,10 +9,11 @@ mod look;
 mod preview;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
 pub use self::diff::unified_diff;
 pub use self::look::{Address, ClusterSummary, ListReport, NodeStatus, PsReport, list, ps};
@@ -23,11 +24,12 @@ use super::engine::{self, EngineError, Reporter, Step, StepReport};
 use super::error::StepError;
 use super::start_caches::{self, CleanReport, ListedCaches, StartCacheError, StartCachesReport};
 use super::world::ClusterWorld;
+use crate::credentials::{Credentials, CredentialsError};
 use crate::dir::{DirError, DirLock, StateRoot};
 use crate::distribution::Cache;
 use crate::names::{ClusterName, UserName};
 use crate::ops::dashboard::snapshot::LastVerify;
-use crate::plan::Endpoints;
+use crate::plan::{ClusterPlan, Endpoints};
 use crate::probe::matrix::{self, Cell, VerifyError, VerifyOptions, VerifyReport};
 use crate::runtime::start_cache::Mode;
 use crate::spec::Overrides;
@@ -151,15 +153,17 @@ pub struct UpReport {
     pub millis: u64,
 }
 
-/// What `stop` or `down` did.
+/// What `stop` or `down` did, or would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DownReport {
     /// The cluster.
     pub cluster: ClusterName,
     /// Its directory, which is gone when `deleted`.
     pub directory: PathBuf,
-    /// Whether data, credentials and logs were deleted.
+    /// Whether data, credentials and logs were deleted, or would be.
     pub deleted: bool,
+    /// Whether it was only told and nothing was changed.
+    pub dry_run: bool,
     /// Every node, in the order of stopping.
     pub nodes: Vec<StopReport>,
     /// How long everything took.
@@ -195,6 +199,9 @@ pub async fn start(
     bring_up(taken, selection.uses_start_caches, begun, reporter, cancelled).await
 }
 
+/// The steps of [`credentials`].
+pub const CREDENTIALS: [Step; 2] = [Step::Credentials, Step::Clients];
+
 /// Step 1 of the guide alone: authorities, certificates, passwords, and the files of every client.
 /// Starts nothing and needs no Java.
 ///
@@ -205,12 +212,82 @@ pub async fn credentials(
     reporter: &Reporter,
     cancelled: impl Future<Output = ()>,
 ) -> Result<UpReport, CommandError> {
-    const STEPS: [Step; 2] = [Step::Credentials, Step::Clients];
     let begun = Instant::now();
     let (cluster, _lock) = take(selection, "credentials")?;
     let mut world = ClusterWorld::new(cluster, reporter.clone());
-    let steps = engine::run(&mut world, &STEPS, reporter, cancelled).await?;
+    let steps = engine::run(&mut world, &CREDENTIALS, reporter, cancelled).await?;
     Ok(report(world.cluster(), steps, begun))
+}
+
+/// What an outside authority was asked to sign, or had signed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct OutsideReport {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Where requests and answers lie.
+    pub folder: PathBuf,
+    /// Whether it was only told, and nothing was written.
+    pub dry_run: bool,
+    /// Whether certificates were taken; else requests were written.
+    pub taken: bool,
+    /// The certificates that are asked for, or were signed.
+    pub certificates: Vec<String>,
+}
+
+/// Writes a certificate request for everything that an authority has to sign into a folder; the keys stay.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn request(selection: &Selection, folder: &Path, dry_run: bool) -> Result<OutsideReport, CommandError> {
+    with_credentials(selection, "credentials --request", dry_run, |credentials, plan| {
+        if !dry_run {
+            credentials.request(folder)?;
+        }
+        let certificates = plan.pki.certificates.iter().map(|certificate| certificate.id.clone()).collect();
+        Ok(OutsideReport {
+            cluster: plan.cluster.clone(),
+            folder: folder.to_owned(),
+            dry_run,
+            taken: false,
+            certificates,
+        })
+    })
+}
+
+/// Takes what an outside authority signed from a folder, when all of it fits.
+///
+/// # Errors
+/// [`CommandError`]; nothing is changed then.
+pub fn accept(selection: &Selection, folder: &Path, dry_run: bool) -> Result<OutsideReport, CommandError> {
+    with_credentials(selection, "credentials --accept", dry_run, |credentials, plan| {
+        let certificates = credentials.accept(folder, dry_run)?;
+        Ok(OutsideReport {
+            cluster: plan.cluster.clone(),
+            folder: folder.to_owned(),
+            dry_run,
+            taken: true,
+            certificates,
+        })
+    })
+}
+
+/// Works with the credentials of a cluster, under its lock unless nothing is to be changed.
+fn with_credentials<T>(
+    selection: &Selection,
+    command: &str,
+    only_look: bool,
+    work: impl FnOnce(&Credentials<'_>, &ClusterPlan) -> Result<T, CredentialsError>,
+) -> Result<T, CommandError> {
+    let (cluster, _lock) = if only_look {
+        let (root, name) = (&selection.root, selection.name.as_ref());
+        (Cluster::for_looking(root, name, &selection.described())?, None)
+    } else {
+        let (cluster, lock) = take(selection, command)?;
+        (cluster, Some(lock))
+    };
+    let credentials = Credentials::new(&cluster.dir, &cluster.plan, OffsetDateTime::now_utc());
+    work(&credentials, &cluster.plan)
+        .map_err(|source| EngineError::Step { step: Step::Credentials, source: source.into() }.into())
 }
 
 /// Stops every node and keeps everything, ports included.
@@ -253,6 +330,16 @@ pub async fn down(
         remains.tidy()?;
     }
     Ok(down_report(&remains, nodes, volumes, begun))
+}
+
+/// What [`stop`] would do, or [`down`]; takes no lock and changes nothing.
+///
+/// # Errors
+/// [`ClusterError::Unknown`] when there is nothing of such a cluster.
+pub fn would_stop(selection: &Selection, volumes: bool) -> Result<DownReport, CommandError> {
+    let begun = Instant::now();
+    let remains = remains(selection)?;
+    Ok(DownReport { dry_run: true, ..down_report(&remains, remains.would_stop(), volumes, begun) })
 }
 
 /// Proves, beyond what `up` proves, what each user may do and what everybody is refused. Takes no lock and
@@ -408,6 +495,7 @@ fn down_report(remains: &Remains, nodes: Vec<StopReport>, deleted: bool, begun: 
         cluster: remains.dir().cluster().clone(),
         directory: remains.dir().path(),
         deleted,
+        dry_run: false,
         nodes,
         millis: millis_since(begun),
     }

@@ -25,12 +25,21 @@ use crate::runtime::process::{self, Stopped};
 /// Seconds that a node of no known plan gets to stop.
 const STOP_SECONDS: u32 = 30;
 
+/// Who depends on others stops before them.
+const ORDER: [Option<NodeRole>; 5] = [
+    Some(NodeRole::SchemaRegistry),
+    None,
+    Some(NodeRole::Broker),
+    Some(NodeRole::Controller),
+    Some(NodeRole::Zookeeper),
+];
+
 /// What became of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StopReport {
     /// The node.
     pub node: String,
-    /// `not running`, `stopped`, `killed` or `failed`.
+    /// `not running`, `stopped`, `killed`, `failed` or `would be stopped`.
     pub outcome: &'static str,
     /// How long it took.
     pub millis: u64,
@@ -118,18 +127,27 @@ impl Remains {
     /// Stops every node; one that cannot be stopped does not keep the others running.
     pub async fn stop(&self, told: &(dyn Fn(&StopReport) + Sync)) -> Vec<StopReport> {
         let mut reports = Vec::new();
-        let order = [
-            Some(NodeRole::SchemaRegistry),
-            None,
-            Some(NodeRole::Broker),
-            Some(NodeRole::Controller),
-            Some(NodeRole::Zookeeper),
-        ];
-        for role in order {
+        for role in ORDER {
             let nodes = self.nodes.iter().filter(|(_, node)| node.role == role);
             reports.extend(join_all(nodes.map(|(name, node)| self.stop_node(name, *node, told))).await);
         }
         reports
+    }
+
+    /// What [`Self::stop`] would make of each node; signals nobody.
+    pub fn would_stop(&self) -> Vec<StopReport> {
+        let running: BTreeSet<String> =
+            self.cluster_ids.iter().flat_map(|id| process::find_all(id)).map(|found| found.node).collect();
+        let of = |role| self.nodes.iter().filter(move |(_, node)| node.role == role);
+        let nodes = ORDER.into_iter().flat_map(of);
+        nodes
+            .map(|(name, _)| StopReport {
+                node: name.to_string(),
+                outcome: if running.contains(name.as_str()) { "would be stopped" } else { "not running" },
+                millis: 0,
+                error: None,
+            })
+            .collect()
     }
 
     async fn stop_node(

@@ -56,6 +56,14 @@ pub enum StepError {
         /// Likely cause and the end of its log.
         explanation: String,
     },
+    /// A failure that names nodes by their addresses.
+    #[error("{}\n  {logs}", chain(source))]
+    Explained {
+        /// The failure.
+        source: Box<Self>,
+        /// Likely cause and the end of the log of each of these nodes.
+        logs: String,
+    },
     /// A node that did not become ready.
     #[error(
         "{node} did not become ready: waited {waited_seconds} s for {awaited}; last seen: {last}\n  {explanation}"

@@ -6,6 +6,7 @@ pub mod commands;
 pub mod down;
 pub mod engine;
 mod error;
+mod explained;
 mod single;
 pub mod start_caches;
 pub(crate) mod steps;

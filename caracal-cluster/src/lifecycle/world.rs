@@ -9,6 +9,7 @@ use super::cluster::Cluster;
 use super::engine::{Applied, Observed, Reporter, Step, World};
 use super::error::StepError;
 use super::start_caches::StartCacheError;
+use super::explained::explained;
 use super::steps::{
     broker_state, distribution, files, format, later_users, nodes, preflight, proof, registry, users,
 };
@@ -88,6 +89,18 @@ impl World for ClusterWorld {
     type Error = StepError;
 
     async fn observe(&mut self, step: Step) -> Result<Observed, StepError> {
+        let seen = self.look(step).await;
+        seen.map_err(|error| explained(self, error))
+    }
+
+    async fn apply(&mut self, step: Step, observed: &Observed) -> Result<Applied, StepError> {
+        let made = self.make(step, observed).await;
+        made.map_err(|error| explained(self, error))
+    }
+}
+
+impl ClusterWorld {
+    async fn look(&mut self, step: Step) -> Result<Observed, StepError> {
         match step {
             Step::Preflight => preflight::observe(self).await,
             Step::Credentials => files::observe_credentials(self),
@@ -110,7 +123,7 @@ impl World for ClusterWorld {
         }
     }
 
-    async fn apply(&mut self, step: Step, observed: &Observed) -> Result<Applied, StepError> {
+    async fn make(&mut self, step: Step, observed: &Observed) -> Result<Applied, StepError> {
         match step {
             Step::Credentials => files::apply_credentials(self),
             Step::Distribution => distribution::apply(self).await,

@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use super::topics::{self, Creation};
 use super::{Operated, OpsError};
-use crate::admin::OffsetAt;
+use crate::admin::{Admin, OffsetAt, TopicState};
 use crate::lifecycle::commands::Selection;
 use crate::names::TopicName;
 use crate::ops::soon;
@@ -143,6 +143,50 @@ pub async fn facts(operated: &Operated, names: &[String]) -> Result<BTreeMap<Str
     Ok(facts)
 }
 
+/// What a back-up of one topic would hold.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct WouldBackUp {
+    /// The topic.
+    pub topic: String,
+    /// Where it would lie.
+    pub folder: PathBuf,
+    /// How many records it would hold, were it made now.
+    pub records: i64,
+}
+
+/// What back-ups of these topics would hold; writes nothing.
+///
+/// # Errors
+/// [`OpsError::Refused`] for a folder that holds a back-up already; [`OpsError::Admin`].
+pub async fn would_back_up(
+    operated: &Operated,
+    to: &Path,
+    topics: impl Iterator<Item = &String>,
+) -> Result<Vec<WouldBackUp>, OpsError> {
+    let names: Vec<&str> = topics.map(String::as_str).collect();
+    let mut admin = operated.admin()?;
+    let mut would = Vec::new();
+    for topic in admin.topics(Some(&names), soon()).await? {
+        let folder = to.join(&topic.name);
+        if folder.join(MANIFEST).exists() {
+            let text = format!("{} holds a back-up already: choose another folder", folder.display());
+            return Err(OpsError::refused(text));
+        }
+        let records = held(&mut admin, &topic).await?;
+        would.push(WouldBackUp { topic: topic.name, folder, records });
+    }
+    Ok(would)
+}
+
+/// How many records a topic holds.
+async fn held(admin: &mut Admin, topic: &TopicState) -> Result<i64, OpsError> {
+    let keys: Vec<_> = topic.partitions.iter().map(|partition| (topic.name.clone(), partition.id)).collect();
+    let starts = admin.offsets(&keys, OffsetAt::Earliest, soon()).await?;
+    let ends = admin.offsets(&keys, OffsetAt::Latest, soon()).await?;
+    Ok(keys.iter().filter_map(|key| Some(ends.get(key)? - starts.get(key)?)).sum())
+}
+
 /// A back-up that lies in a folder.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[non_exhaustive]
@@ -249,10 +293,7 @@ pub async fn destination(
             there.partitions.len()
         )));
     }
-    let keys: Vec<_> = there.partitions.iter().map(|partition| (there.name.clone(), partition.id)).collect();
-    let starts = admin.offsets(&keys, OffsetAt::Earliest, soon()).await?;
-    let ends = admin.offsets(&keys, OffsetAt::Latest, soon()).await?;
-    let held: i64 = keys.iter().filter_map(|key| Some(ends.get(key)? - starts.get(key)?)).sum();
+    let held = held(&mut admin, &there).await?;
     if held > 0 {
         return Err(OpsError::refused(format!(
             "topic `{name}` is not empty ({held} records): restore into another one (--as), or delete it first"

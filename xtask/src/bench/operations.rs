@@ -1,5 +1,5 @@
-//! `bench operations`: commands that only look against the JVM tools that say the same; back-up and restore against a
-//! bare consumer.
+//! `bench operations`: commands that only look against the JVM tools that say the same; back-up against a bare
+//! consumer, restore against a bare consumer and a bare producer.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,12 +21,14 @@ use crate::shell;
 const BOUND: f64 = 0.5;
 /// What it is meant to take.
 const GOAL: f64 = 0.05;
-/// A back-up must be at least so fast as this part of a consumer that keeps nothing.
+/// Back-up and restore must be at least so fast as this part of a consumer that keeps nothing. Where the brokers take
+/// records more slowly than that from anybody, restore is held to this part of a bare producer.
 const TRANSFER_BOUND: f64 = 0.7;
 
 const CLUSTER: &str = "bench-operations";
 const EVENTS: &str = "bench-events";
 const COPY: &str = "bench-events-copy";
+const POURED: &str = "bench-events-poured";
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
@@ -116,7 +118,11 @@ async fn measured(name: &ClusterName, arguments: &OperationsArguments) -> Result
             "commands": "whole processes: ours in this build, the tools on the class path of the lock's jars with \
                          `-XX:TieredStopAtLevel=1 -XX:+UseSerialGC`, which start fastest",
             "transfer": "a librdkafka consumer of the same build and settings that reads everything and keeps nothing, against \
-                         `topics backup` with its SHA-256, each as a whole process; restoring writes with acks=all to 3 copies",
+                         `topics backup` with its SHA-256, each as a whole process; `topics restore`, its SHA-256 check \
+                         included, against that consumer and against a librdkafka producer of the same settings (acks=all to 3 \
+                         copies, idempotent, snappy) that writes as many ready-made bytes from memory. Writing costs three \
+                         brokers what reading costs one, so where that producer itself stays below the bound of the consumer, \
+                         restore is held to the producer",
         },
         "versions": clusters::versions().await?,
         "commands": commands,
@@ -180,9 +186,9 @@ fn transferred(
     folder: &Path,
     arguments: &OperationsArguments,
 ) -> Result<Value> {
-    let of = |command: &str, words: &[&str]| -> Result<Value> {
+    let of = |command: &str, topic: &str, words: &[&str]| -> Result<Value> {
         let mut run = shell::program(program)?;
-        run.arg(command).arg("--profile").arg(profile).args(["--topic", EVENTS]).args(words);
+        run.arg(command).arg("--profile").arg(profile).args(["--topic", topic]).args(words);
         Ok(serde_json::from_str(&shell::quiet(run)?)?)
     };
     let product = |words: &[&str]| -> Result<Value> {
@@ -191,13 +197,15 @@ fn transferred(
         Ok(serde_json::from_str(&shell::quiet(command)?)?)
     };
     product(&["topics", "create", EVENTS, "--partitions", "6"])?;
-    let filled = of("fill", &["--count", &arguments.events.to_string()])?;
+    let count = ["--count", &arguments.events.to_string()];
+    let filled = of("fill", EVENTS, &count)?;
     ensure!(filled["records"] == arguments.events, "{filled}");
-    let (mut bare, mut backup, mut restore) = (Times::default(), Times::default(), Times::default());
+    let (mut bare, mut backup) = (Times::default(), Times::default());
+    let (mut producer, mut restore) = (Times::default(), Times::default());
     let mut equal = true;
     for number in 0..arguments.transfers {
         let started = Instant::now();
-        let drained = of("drain", &["--json"])?;
+        let drained = of("drain", EVENTS, &["--json"])?;
         bare.push(started.elapsed());
         ensure!(drained["records"] == arguments.events, "{drained}");
         let to = folder.join(number.to_string());
@@ -206,6 +214,13 @@ fn transferred(
         let kept = product(&["topics", "backup", EVENTS, "--to", to])?;
         backup.push(started.elapsed());
         ensure!(kept["records"] == arguments.events, "{kept}");
+        // As for a restore the topic is made for it, which is no part of writing.
+        product(&["topics", "create", POURED, "--partitions", "6"])?;
+        let started = Instant::now();
+        let poured = of("pour", POURED, &count)?;
+        producer.push(started.elapsed());
+        ensure!(poured["records"] == arguments.events, "{poured}");
+        product(&["topics", "delete", POURED, "--yes"])?;
         let from = format!("{to}/{EVENTS}");
         let started = Instant::now();
         let restored = product(&["topics", "restore", &from, "--as", COPY, "--no-verify"])?;
@@ -220,16 +235,66 @@ fn transferred(
         product(&["topics", "delete", COPY, "--yes"])?;
         std::fs::remove_dir_all(to)?;
     }
-    let (backup_ratio, restore_ratio) = (bare.median_ratio(&backup), bare.median_ratio(&restore));
+    Ok(judged(arguments.events, &Transfers { bare, backup, producer, restore }, equal))
+}
+
+/// Times of whole processes, in turns.
+struct Transfers {
+    bare: Times,
+    backup: Times,
+    producer: Times,
+    restore: Times,
+}
+
+fn judged(events: u64, times: &Transfers, equal: bool) -> Value {
+    let Transfers { bare, backup, producer, restore } = times;
     let fast = |ratio: Option<f64>| ratio.is_some_and(|ratio| ratio >= TRANSFER_BOUND);
-    Ok(json!({
-        "events": arguments.events,
-        "seconds": { "bare_consumer": bare, "backup": backup, "restore": restore },
-        "median_seconds": { "bare_consumer": bare.median(), "backup": backup.median(), "restore": restore.median() },
-        "throughput_of_bare_consumer": { "backup": backup_ratio, "restore": restore_ratio },
+    let (backup_ratio, restore_ratio) = (bare.median_ratio(backup), bare.median_ratio(restore));
+    let (producer_ratio, of_producer) = (bare.median_ratio(producer), producer.median_ratio(restore));
+    let brokers_are_the_limit = !fast(producer_ratio);
+    let restored = fast(restore_ratio) || (brokers_are_the_limit && fast(of_producer));
+    json!({
+        "events": events,
+        "seconds": { "bare_consumer": bare, "backup": backup, "bare_producer": producer, "restore": restore },
+        "median_seconds": {
+            "bare_consumer": bare.median(), "backup": backup.median(),
+            "bare_producer": producer.median(), "restore": restore.median(),
+        },
+        "throughput_of_bare_consumer": {
+            "backup": backup_ratio, "bare_producer": producer_ratio, "restore": restore_ratio,
+        },
+        "restore_of_bare_producer": of_producer,
         "bound": TRANSFER_BOUND,
+        "brokers_are_the_limit_of_writing": brokers_are_the_limit,
+        "restore_is_held_to": if brokers_are_the_limit { "bare_producer" } else { "bare_consumer" },
         "digests_equal": equal,
-        "restore_keeps_the_bound": fast(restore_ratio),
-        "ok": equal && fast(backup_ratio),
-    }))
+        "ok": equal && fast(backup_ratio) && restored,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn times(seconds: f64) -> Times {
+        let mut times = Times::default();
+        times.push(Duration::from_secs_f64(seconds));
+        times
+    }
+
+    fn ok(bare: f64, backup: f64, producer: f64, restore: f64) -> bool {
+        let [bare, backup, producer, restore] = [bare, backup, producer, restore].map(times);
+        judged(1, &Transfers { bare, backup, producer, restore }, true)["ok"] == true
+    }
+
+    #[test]
+    fn restore_is_held_to_the_consumer_unless_no_producer_could_keep_up_with_it() {
+        assert!(ok(1.0, 1.2, 1.1, 1.3));
+        assert!(ok(1.0, 1.2, 3.0, 4.0), "the brokers are the limit, and restore is near them");
+        assert!(!ok(1.0, 1.2, 3.0, 5.0), "the brokers are the limit, and restore is far below them");
+        assert!(!ok(1.0, 1.2, 1.3, 1.6), "a bare producer keeps up, so restore must");
+        assert!(!ok(1.0, 1.6, 3.0, 3.0), "the back-up is too slow");
+    }
 }

@@ -89,8 +89,9 @@ pub enum TopicsCommand {
     ///
     /// Writes, for each topic, a folder with the records and a manifest with their SHA-256, the topic's sizes and
     /// settings, and every schema that records name. What was committed when it began is in it. The manifest is
-    /// written last, so one that was cut short is told by its absence. Changes nothing in the cluster. The client
-    /// library's program does it, and is built when it is not there yet, which takes minutes the first time.
+    /// written last, so one that was cut short is told by its absence. Changes: files in that folder, nothing of the
+    /// cluster; with --dry-run neither. The client library's program does it, and is built when it is not there yet,
+    /// which takes minutes the first time.
     ///
     /// Example:
     ///     cargo xtask topics backup caracal.metering.events caracal.dlq --to backups/

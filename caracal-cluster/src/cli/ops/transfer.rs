@@ -132,6 +132,9 @@ pub struct BackupArgs {
     /// Where to: a folder for each topic is made in it
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
+    /// Only say what would be backed up, and whether it could be
+    #[arg(long)]
+    pub dry_run: bool,
     /// Which cluster, and how it is shown.
     #[command(flatten)]
     pub common: Common,
@@ -272,7 +275,11 @@ pub(super) async fn backup(args: BackupArgs) -> ExitCode {
 
 async fn backed_up(call: &Call, args: &BackupArgs) -> Result<u8, Failure> {
     let operated = call.operated()?;
-    for (topic, facts) in transfer::facts(&operated, &args.topics).await? {
+    let facts = transfer::facts(&operated, &args.topics).await?;
+    if args.dry_run {
+        return would_back_up(call, &operated, &absolute(&args.to)?, facts.keys()).await;
+    }
+    for (topic, facts) in facts {
         let mut arguments = Arguments::default();
         arguments.value("--to", absolute(&args.to)?.join(&topic));
         let facts = serde_json::to_string(&facts).map_err(|error| Failure::Said {
@@ -287,6 +294,32 @@ async fn backed_up(call: &Call, args: &BackupArgs) -> Result<u8, Failure> {
         }
     }
     Ok(exit::OK)
+}
+
+/// Tells of each topic what its back-up would hold and where it would lie; one that could not be made is refused.
+async fn would_back_up(
+    call: &Call,
+    operated: &crate::ops::Operated,
+    to: &Path,
+    topics: impl Iterator<Item = &String>,
+) -> Result<u8, Failure> {
+    let topics = transfer::would_back_up(operated, to, topics).await?;
+    let cluster = operated.cluster().plan.cluster.to_string();
+    let report = WouldBackUpAll { cluster, dry_run: true, topics };
+    call.report(&report, || {
+        let line = |topic: &transfer::WouldBackUp| {
+            format!("{}: {} records would go to {}", topic.topic, topic.records, topic.folder.display())
+        };
+        report.topics.iter().map(line).collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// What a back-up would do.
+#[derive(Debug, serde::Serialize)]
+struct WouldBackUpAll {
+    cluster: String,
+    dry_run: bool,
+    topics: Vec<transfer::WouldBackUp>,
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {

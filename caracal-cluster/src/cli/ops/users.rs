@@ -49,7 +49,7 @@ pub enum UsersCommand {
     ///     consumer                reads topics in groups `caracal-*`, writes dead letters
     ///     consumer-group          reads topics in one group, `caracal-USER`
     ///     registry                what a schema registry needs on its own topics
-    ///     read-only-admin         sees everything and its settings, reads no record, changes nothing
+    ///     read-only-admin         sees everything and its settings, reads no record, may alter nothing
     ///     admin                   everything, by a rule: `super.users` cannot change while brokers run
     ///
     /// Examples:

@@ -102,6 +102,17 @@ pub struct PlanReport {
     pub files: Vec<FileChange>,
 }
 
+impl PlanReport {
+    /// The same of some steps alone, which write no rendered file.
+    #[must_use]
+    pub fn only(mut self, steps: &[Step]) -> Self {
+        self.steps.retain(|planned| steps.contains(&planned.step));
+        self.files.clear();
+        self.differs = would_change(&self.steps);
+        self
+    }
+}
+
 /// Compares what would be with what is.
 ///
 /// A stored description that the rules refuse by now is named in a note, and the plan that was last carried
@@ -120,11 +131,14 @@ pub async fn plan(selection: &Selection) -> Result<PlanReport, CommandError> {
     let steps = steps(cluster, told.clone()).await;
     let told = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
     add_notes(&mut notes, told);
-    let differs = steps.iter().any(|step| {
-        matches!(step.standing, Standing::Differs | Standing::Absent | Standing::Waiting | Standing::Problem)
-    });
-    let differs = differs || files.iter().any(|file| file.change != Change::Same);
+    let differs = would_change(&steps) || files.iter().any(|file| file.change != Change::Same);
     Ok(PlanReport { cluster: name, directory, existed, ports_known, differs, notes, steps, files })
+}
+
+fn would_change(steps: &[PlannedStep]) -> bool {
+    steps.iter().any(|step| {
+        matches!(step.standing, Standing::Differs | Standing::Absent | Standing::Waiting | Standing::Problem)
+    })
 }
 
 /// The cluster to look at, and why `up` would refuse it.

@@ -99,6 +99,64 @@ async fn a_refused_description_replaces_nothing() {
 }
 
 #[tokio::test]
+async fn topics_that_kept_data_cannot_become_are_refused_and_the_description_stays() {
+    let scratch = tempfile::tempdir().unwrap();
+    let described = |partitions: u32| format!("[[topics]]\nname = \"orders\"\npartitions = {partitions}\n");
+    let first = with_spec(&scratch, "caracal", &described(4));
+    credentials(&first, &Reporter::silent(), std::future::pending()).await.unwrap();
+    let mut made = Cluster::for_looking(&first.root, None, &Described::default()).unwrap();
+    made.remember_carried_out().unwrap();
+    let kept = made.dir.read_text(&made.dir.spec()).unwrap();
+    let broker: crate::names::NodeName = "caracal-kafka-1".parse().unwrap();
+    for number in 0..4 {
+        let folder = made.dir.node_data(&broker).join(format!("orders-{number}"));
+        caracal_pki::store::create_private_dir(&folder).unwrap();
+    }
+    let fewer = with_spec(&scratch, "caracal", &described(3));
+    let error = up(&fewer, &Reporter::silent(), std::future::pending()).await.unwrap_err();
+    assert!(matches!(error, CommandError::Cluster(ClusterError::Refused { .. })), "{error:?}");
+    assert!(error.to_string().contains("`orders` has 4 partitions"), "{error}");
+    assert_eq!(made.dir.read_text(&made.dir.spec()).unwrap(), kept);
+    let more = with_spec(&scratch, "caracal", &described(5));
+    credentials(&more, &Reporter::silent(), std::future::pending()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_step_that_cannot_reach_a_node_shows_the_end_of_its_log() {
+    use crate::lifecycle::engine::World as _;
+    let scratch = tempfile::tempdir().unwrap();
+    let selection = with_spec(&scratch, "caracal", "");
+    credentials(&selection, &Reporter::silent(), std::future::pending()).await.unwrap();
+    let cluster = Cluster::for_looking(&selection.root, None, &Described::default()).unwrap();
+    for node in &cluster.plan.nodes {
+        cluster.dir.write(&cluster.dir.node_log(&node.name), b"the last words of a node\n").unwrap();
+    }
+    let mut world = ClusterWorld::new(cluster, Reporter::silent());
+    let error = world.observe(Step::Users).await.unwrap_err();
+    let text = crate::lifecycle::chain(&error);
+    assert!(matches!(error, StepError::Explained { .. }), "{text}");
+    assert!(text.contains("caracal-zookeeper-") && text.contains("does not run"), "{text}");
+    assert!(text.contains("the last words of a node"), "{text}");
+}
+
+#[tokio::test]
+async fn what_would_be_stopped_or_made_is_told_and_nothing_is_touched() {
+    let scratch = tempfile::tempdir().unwrap();
+    let selection = with_spec(&scratch, "caracal", "");
+    let before = plan(&selection).await.unwrap().only(&CREDENTIALS);
+    assert!(before.differs && before.steps.len() == 2 && before.files.is_empty(), "{before:?}");
+    assert!(matches!(would_stop(&selection, true), Err(CommandError::Cluster(ClusterError::Unknown { .. }))));
+    assert!(!selection.root.path().exists());
+    credentials(&selection, &Reporter::silent(), std::future::pending()).await.unwrap();
+    let after = plan(&selection).await.unwrap().only(&CREDENTIALS);
+    assert!(!after.differs, "{after:?}");
+    let would = would_stop(&selection, true).unwrap();
+    assert!(would.dry_run && would.deleted && would.nodes.len() == 7, "{would:?}");
+    assert!(would.nodes.iter().all(|node| node.outcome == "not running"), "{would:?}");
+    assert!(would.directory.exists());
+}
+
+#[tokio::test]
 async fn drift_of_a_rendered_file_is_shown_as_lines() {
     let scratch = tempfile::tempdir().unwrap();
     let selection = with_spec(&scratch, "caracal", "");

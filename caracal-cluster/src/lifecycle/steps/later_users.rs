@@ -17,6 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Observed, StepError> {
     let found = world.access().admin()?.scram_users(Deadline::after(DEADLINE)).await?;
+    super::users::tell_of_unplanned(world, found.iter().map(|user| user.name.as_str()));
     let planned = &world.cluster.plan.users;
     let wanting: Vec<String> =
         planned.iter().filter_map(|user| Some(format!("{} {}", user.name, want(user, &found)?))).collect();

@@ -8,9 +8,9 @@ use std::time::Duration;
 use caracal_scram::{Iterations, Mechanism};
 
 use crate::lifecycle::ClusterWorld;
-use crate::lifecycle::engine::{Applied, Observed};
+use crate::lifecycle::engine::{Applied, Event, Observed};
 use crate::lifecycle::error::StepError;
-use crate::plan::NodeRole;
+use crate::plan::{ClusterPlan, NodeRole};
 use crate::wire::Deadline;
 use crate::zookeeper::users::{self, UserChange};
 use crate::zookeeper::{Acl, CreateMode, ZkError, ZooKeeper};
@@ -51,6 +51,14 @@ pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Ob
             Err(error) => return Err(error.into()),
         }
     }
+    let found = users::user_names(&mut zookeeper, deadline).await?;
+    let mut left = Vec::new();
+    for name in unplanned(&world.cluster.plan, found.iter().map(String::as_str)) {
+        if has_credential(&mut zookeeper, name, deadline).await? {
+            left.push(name);
+        }
+    }
+    tell_of_unplanned(world, left.into_iter());
     zookeeper.close(deadline).await?;
     Ok(if missing.is_empty() && drifted.is_empty() {
         Observed::Satisfied(summary(world))
@@ -59,6 +67,33 @@ pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Ob
     } else {
         Observed::Drifted(drifted.into_iter().chain(missing).collect())
     })
+}
+
+/// Users that nobody described or added: they keep what they may do, because the plan says what must be there, not what
+/// else may. One that was taken out of the description is among them.
+pub(super) fn tell_of_unplanned<'n>(world: &ClusterWorld, found: impl Iterator<Item = &'n str>) {
+    for name in unplanned(&world.cluster.plan, found) {
+        world.reporter.tell(Event::Note(format!(
+            "user {name} is not in the description (any more) and keeps its credential and its rules; \
+             `users remove {name}` takes both"
+        )));
+    }
+}
+
+/// A user may also have quotas alone, or nothing any more.
+async fn has_credential(zookeeper: &mut ZooKeeper, name: &str, deadline: Deadline) -> Result<bool, ZkError> {
+    for mechanism in [Mechanism::ScramSha512, Mechanism::ScramSha256] {
+        match users::scram_credential(zookeeper, name, mechanism, deadline).await {
+            Ok(None) => {}
+            Ok(Some(_)) | Err(ZkError::Record { .. }) => return Ok(true),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+fn unplanned<'n>(plan: &ClusterPlan, found: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+    found.filter(|name| !plan.users.iter().any(|user| user.name.as_str() == *name)).collect()
 }
 
 pub(in crate::lifecycle) async fn apply(world: &mut ClusterWorld) -> Result<Applied, StepError> {
@@ -116,4 +151,15 @@ async fn announce(zookeeper: &mut ZooKeeper, user: &str, deadline: Deadline) -> 
     let path = format!("{CHANGES}/config_change_");
     zookeeper.create(&path, data.as_bytes(), &acl, CreateMode::PersistentSequential, deadline).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_not_planned_is_told_and_nobody_else() {
+        let plan = crate::plan::tests::default_plan();
+        assert_eq!(unplanned(&plan, ["admin", "left-over", "broker-a"].into_iter()), ["left-over"]);
+    }
 }

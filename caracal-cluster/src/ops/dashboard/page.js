@@ -16,16 +16,16 @@ function fill(id, children) {
 
 function bytes(value) {
   for (const [size, unit] of [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]]) {
-    if (value >= size) return (value / size).toFixed(1) + " " + unit;
+    if (value >= size) return (value / size).toFixed(1) + "\u00a0" + unit;
   }
-  return value + " B";
+  return value + "\u00a0B";
 }
 
 function span(seconds) {
-  if (seconds >= 86400) return Math.floor(seconds / 86400) + " d";
-  if (seconds >= 3600) return Math.floor(seconds / 3600) + " h";
-  if (seconds >= 60) return Math.floor(seconds / 60) + " min";
-  return seconds + " s";
+  if (seconds >= 86400) return Math.floor(seconds / 86400) + "\u00a0d";
+  if (seconds >= 3600) return Math.floor(seconds / 3600) + "\u00a0h";
+  if (seconds >= 60) return Math.floor(seconds / 60) + "\u00a0min";
+  return seconds + "\u00a0s";
 }
 
 function node(found) {
@@ -37,15 +37,23 @@ function node(found) {
   const facts = [found.state];
   if (found.uptime_seconds !== null) facts.push("for " + span(found.uptime_seconds));
   if (found.rss_bytes !== null) facts.push(bytes(found.rss_bytes));
-  if (found.certificate_days_left !== null) facts.push("certificate " + found.certificate_days_left + " d");
+  if (found.certificate_days_left !== null) facts.push("certificate " + found.certificate_days_left + "\u00a0d");
   card.append(made("small", facts.join(", ")));
-  card.append(made("small", found.listeners.map(([name, where]) => name + " :" + where.split(":").pop()).join("  ")));
+  card.append(made("small", found.listeners.map(([listener, where]) => listener + "\u00a0:" + where.split(":").pop()).join("  ")));
   if (found.trouble) card.append(made("small", found.trouble, "bad"));
   return card;
 }
 
-function row(cells) {
+// A long name breaks behind its dots and hyphens, not inside of a word.
+function name(text) {
+  const cell = made("td");
+  for (const part of text.split(/(?<=[.-])/)) cell.append(part, made("wbr"));
+  return cell;
+}
+
+function row([first, ...cells]) {
   const line = made("tr");
+  line.append(name(first[0]));
   for (const [text, number, tone] of cells) {
     line.append(made("td", text, [number ? "number" : "", tone || ""].join(" ").trim()));
   }
@@ -80,9 +88,13 @@ function show(snapshot) {
   at("verdict").textContent = snapshot.healthy ? "healthy" : "NOT healthy";
   at("verdict").className = "verdict " + (snapshot.healthy ? "good" : "bad");
   at("time").textContent = snapshot.time.replace("T", " ").replace("Z", " UTC");
-  for (const role of ["zookeeper", "broker", "schema-registry"]) {
-    fill(role, snapshot.nodes.filter((found) => found.role === role).map(node));
+  const of = (role) => snapshot.nodes.filter((found) => found.role === role);
+  for (const role of ["zookeeper", "controller", "broker", "schema-registry"]) {
+    fill(role, of(role).map(node));
+    at(role).parentElement.hidden = of(role).length === 0;
   }
+  at("link-metadata").hidden = of("zookeeper").length + of("controller").length === 0;
+  at("link-registry").hidden = of("schema-registry").length === 0;
   const troubles = snapshot.troubles.map((check) =>
     made("li", check.check + " " + check.target + ": " + check.seen, check.state === "warning" ? "warn" : "bad"));
   troubles.push(...snapshot.errors.map((text) => made("li", text, "bad")));

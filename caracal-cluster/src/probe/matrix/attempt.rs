@@ -134,8 +134,12 @@ impl Context<'_> {
         match self.identities.tls(&self.access, self.plan, presented, trusted) {
             Ok(Some(tls)) => Ok(tls),
             Ok(None) if *presented == Presented::Expired => Err(Seen::NotRun(
-                "the authority is younger than any certificate that could have expired".to_owned(),
+                "the authority is younger than any certificate that could have expired, or its key is not here"
+                    .to_owned(),
             )),
+            Ok(None) if matches!(presented, Presented::Minted | Presented::NotYetValid) => {
+                Err(Seen::NotRun("the authority's key is not here, so nothing can be signed for this".to_owned()))
+            }
             Ok(None) => Err(Seen::Broken(format!("the plan has no certificate for {presented:?}"))),
             Err(error) => Err(Seen::Broken(chain(&error))),
         }

@@ -43,14 +43,15 @@ pub(super) enum Presented {
 /// from the good one in one thing each, so that it is what they are refused for: all of an authority have its
 /// nodes' names, which ZooKeeper looks for in the certificates of its peers.
 pub(super) struct Identities {
-    minted: [Issued; 2],
+    /// None below an authority whose key is not here, as of the next two.
+    minted: [Option<Issued>; 2],
     foreign: [Issued; 2],
     expired: [Option<Issued>; 2],
-    not_yet_valid: [Issued; 2],
+    not_yet_valid: [Option<Issued>; 2],
 }
 
 impl Identities {
-    /// Makes them; needs the keys of both authorities.
+    /// Makes them, as far as the keys of the authorities are here.
     pub(super) fn make(
         access: &Access<'_>,
         plan: &ClusterPlan,
@@ -87,9 +88,9 @@ impl Identities {
                 return access.tls_trusting(certificate, trusted).map(Some);
             }
             Presented::Foreign => Some(&self.foreign[pair]),
-            Presented::Minted => Some(&self.minted[pair]),
+            Presented::Minted => self.minted[pair].as_ref(),
             Presented::Expired => self.expired[pair].as_ref(),
-            Presented::NotYetValid => Some(&self.not_yet_valid[pair]),
+            Presented::NotYetValid => self.not_yet_valid[pair].as_ref(),
         };
         let Some(issued) = issued else { return Ok(None) };
         let identity = TlsIdentity {
@@ -102,19 +103,25 @@ impl Identities {
     }
 }
 
-fn authority(access: &Access<'_>, ca: Ca) -> Result<CertificateAuthority, VerifyError> {
+/// An authority with its key; none for one outside.
+fn authority(access: &Access<'_>, ca: Ca) -> Result<Option<CertificateAuthority>, VerifyError> {
     let missing = || CredentialsError::Missing { path: format!("the key of the authority {}", ca.stem()) };
-    let found = access.credentials().authority(ca).map_err(AccessError::from)?;
-    Ok(found.ok_or_else(missing).map_err(AccessError::from)?)
+    match access.credentials().authority(ca) {
+        Err(CredentialsError::Outside { .. }) => Ok(None),
+        found => {
+            let found = found.map_err(AccessError::from)?;
+            Ok(Some(found.ok_or_else(missing).map_err(AccessError::from)?))
+        }
+    }
 }
 
 /// What is made below one authority, and in its place.
 struct Made {
-    minted: Issued,
+    minted: Option<Issued>,
     foreign: Issued,
-    /// None when the authority is too young for one.
+    /// None also when the authority is too young for one.
     expired: Option<Issued>,
-    not_yet_valid: Issued,
+    not_yet_valid: Option<Issued>,
 }
 
 impl Made {
@@ -137,12 +144,16 @@ impl Made {
         );
         let foreign = foreign.map_err(|source| minting("the foreign authority", source))?;
         let issue = |ca: &CertificateAuthority, name, validity| issue(ca, name, &sans, validity);
+        let foreign = issue(&foreign, "foreign", valid)?;
+        let Some(own) = own else {
+            return Ok(Self { minted: None, foreign, expired: None, not_yet_valid: None });
+        };
         let expired = past(own.validity().not_before, now);
         Ok(Self {
-            minted: issue(&own, "minted", within(valid, own.validity()))?,
-            foreign: issue(&foreign, "foreign", valid)?,
+            minted: Some(issue(&own, "minted", within(valid, own.validity()))?),
+            foreign,
             expired: expired.map(|validity| issue(&own, "expired", validity)).transpose()?,
-            not_yet_valid: issue(&own, "not yet valid", later)?,
+            not_yet_valid: Some(issue(&own, "not yet valid", later)?),
         })
     }
 }

@@ -85,19 +85,28 @@ impl Link {
 
     /// A producer: acks=all, idempotent, so that order per partition holds through retries.
     pub(crate) fn producer(&self) -> Result<BaseProducer<Watch>, Failure> {
+        self.producer_with(Watch::default())
+    }
+
+    /// The same with another ear for what librdkafka tells.
+    pub(crate) fn producer_with<C: ProducerContext>(&self, context: C) -> Result<BaseProducer<C>, Failure> {
         let mut config = self.base();
         config
             .set("acks", "all")
             .set("enable.idempotence", "true")
+            // What the topics are declared with: a broker compresses nothing again.
             .set("compression.type", "snappy")
-            .set("linger.ms", "20")
+            // Batches as large as brokers take them: what a batch costs, it costs three brokers.
+            .set("linger.ms", "50")
+            .set("batch.num.messages", "100000")
             .set("message.timeout.ms", "60000")
             .set("message.max.bytes", "104857600")
-            .set("queue.buffering.max.messages", "200000")
+            // Enough for several partitions' stretches of a back-up, so that all of them are written at once.
+            .set("queue.buffering.max.messages", "400000")
             .set("queue.buffering.max.kbytes", "131072")
             // Java's default partitioner: the same key goes to the same partition whoever writes it.
             .set("partitioner", "murmur2_random");
-        let producer = config.create_with_context(Watch::default());
+        let producer = config.create_with_context(context);
         producer.map_err(|error| Failure::kafka("make a producer", &error))
     }
 }

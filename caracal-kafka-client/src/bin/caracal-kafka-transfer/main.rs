@@ -43,6 +43,7 @@ usage: caracal-kafka-transfer COMMAND --profile PATH --topic TOPIC [...]
   check     --from DIR                    whether a back-up is whole; needs neither profile nor topic
   digest    [--json]                      the digest that a back-up would have
   fill      --count N                     writes so many events, for measurements
+  pour      --count N                     the same by nothing but librdkafka, for measurements
   drain     [--json]                      reads everything and keeps nothing, for measurements
 
 exit code: 0 done, 2 arguments or input, 10 the cluster, 12 log-in refused, 13 TLS refused
@@ -76,6 +77,7 @@ fn run() -> Result<(), Failure> {
         "check" => restore::check(&mut options),
         "digest" => backup::digest(&mut options),
         "fill" => measure::fill(&mut options),
+        "pour" => measure::pour(&mut options),
         "drain" => measure::drain(&mut options),
         "help" | "-h" | "--help" => print(USAGE),
         other => Err(Failure::usage(format!("unknown command `{other}`\n\n{USAGE}"))),

@@ -9,7 +9,6 @@ use crate::failure::Failure;
 use crate::file::{Manifest, Place, schema_id, whole};
 use crate::link::Link;
 use crate::progress::{Progress, millis, rate};
-use crate::reader::Span;
 use crate::registry::Registry;
 use crate::writer::{Outgoing, Writer};
 
@@ -27,9 +26,10 @@ pub(crate) fn run(options: &mut Options) -> Result<(), Failure> {
         place.check(&manifest)?;
     }
     let link = Link::open(&profile)?;
-    empty(&link, &topic, &manifest)?;
+    let writer = Writer::open(&link, &topic)?;
+    empty(&writer, &topic, &manifest)?;
     let ids = ids(&link, &manifest, &topic)?;
-    let written = write(&link, &topic, &place, &manifest, &ids, quiet)?;
+    let written = write(writer, &topic, &place, &manifest, &ids, quiet)?;
     let took = begun.elapsed();
     if verify {
         verified(&link, &topic, &manifest, &ids, quiet)?;
@@ -58,21 +58,18 @@ pub(crate) fn check(options: &mut Options) -> Result<(), Failure> {
     place.check(&place.manifest()?)
 }
 
-/// A topic that holds anything is somebody's.
-fn empty(link: &Link, topic: &str, manifest: &Manifest) -> Result<(), Failure> {
-    let spans = everything(&link.consumer(true)?, topic)?;
-    let held: u64 = spans.iter().map(Span::records).sum();
+/// A topic that holds anything is somebody's. Asked over the writer's connections: a consumer would need its own.
+fn empty(writer: &Writer, topic: &str, manifest: &Manifest) -> Result<(), Failure> {
+    let held = writer.held()?;
     if held > 0 {
         return Err(Failure::usage(format!(
             "topic `{topic}` is not empty ({held} records): restore into another one (--as), or delete it first"
         )));
     }
     let least = manifest.partitions.len();
-    if spans.len() < least {
-        return Err(Failure::usage(format!(
-            "topic `{topic}` has {} partitions, the back-up {least}",
-            spans.len()
-        )));
+    let there = writer.partitions.len();
+    if there < least {
+        return Err(Failure::usage(format!("topic `{topic}` has {there} partitions, the back-up {least}")));
     }
     Ok(())
 }
@@ -101,14 +98,13 @@ fn ids(link: &Link, manifest: &Manifest, topic: &str) -> Result<BTreeMap<u32, u3
 }
 
 fn write(
-    link: &Link,
+    mut writer: Writer,
     topic: &str,
     place: &Place,
     manifest: &Manifest,
     ids: &BTreeMap<u32, u32>,
     quiet: bool,
 ) -> Result<u64, Failure> {
-    let mut writer = Writer::open(link, topic)?;
     let mut progress = Progress::new("writing", manifest.records, quiet);
     let mut frames = place.frames()?;
     let changed = ids.iter().any(|(old, new)| old != new);

@@ -7,10 +7,10 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use crate::failure::Failure;
-use crate::link::{Link, Watch, produced};
+use crate::link::{Link, PATIENCE, Watch, produced};
 
 /// No acknowledgement for so long, with a full queue, is trouble.
-const SILENCE: Duration = Duration::from_secs(90);
+pub(crate) const SILENCE: Duration = Duration::from_secs(90);
 
 /// A record to be written.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,19 @@ impl Writer {
         let producer = link.producer()?;
         let partitions = produced(&producer, topic)?;
         Ok(Self { producer, topic: topic.to_owned(), partitions, sent: 0, dry_run: false })
+    }
+
+    /// How many records the topic holds.
+    pub(crate) fn held(&self) -> Result<u64, Failure> {
+        let client = self.producer.client();
+        let mut held = 0;
+        for partition in &self.partitions {
+            let (low, high) = client
+                .fetch_watermarks(&self.topic, *partition, PATIENCE)
+                .map_err(|error| Failure::kafka(&format!("read the offsets of `{}`", self.topic), &error))?;
+            held += u64::try_from(high - low).unwrap_or(0);
+        }
+        Ok(held)
     }
 
     /// Hands a record to librdkafka, waiting for room.

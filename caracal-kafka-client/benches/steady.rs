@@ -3,23 +3,36 @@
 //! `cargo xtask bench restarts` runs it while brokers restart or die. It prints two documents, one a line: the
 //! first when it sends, the second at the end. Every event carries a number; what was acknowledged is read back,
 //! so that "written" is not believed but seen.
+//!
+//! With `--exactly-once-profile` transactions make a result of every event meanwhile, and the results are judged. With
+//! `--close-within MILLIS` it ends as a service does: on SIGTERM it stops where it is and closes within that time,
+//! whatever is under way.
 #![expect(clippy::print_stdout, reason = "the documents are what the program is for")]
 
-use std::collections::{BTreeMap, HashMap};
+#[path = "steady/checker.rs"]
+mod checker;
+#[path = "steady/exactly_once.rs"]
+mod exactly_once;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use caracal_kafka_client::events::MeteringEvent;
+use caracal_kafka_client::events::{MeteringEvent, TimestampMillis};
 use caracal_kafka_client::profile::ConnectionProfile;
 use caracal_kafka_client::{
-    CloseReport, ConsumerOptions, Delivery, Group, Kafka, Producer, ProducerOptions, Service,
+    CloseReport, ConsumeFrom, ConsumerOptions, Delivery, Group, Kafka, Producer, ProducerOptions, Service,
+    Shutdown,
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use checker::History;
+use exactly_once::ExactlyOnce;
 
 /// How often events are made; each time so many as the rate wants by then.
 const TICK: Duration = Duration::from_millis(5);
@@ -34,18 +47,26 @@ struct Arguments {
     producer: PathBuf,
     consumer: PathBuf,
     rate: u64,
+    exactly_once: Option<PathBuf>,
+    close_within: Option<Duration>,
 }
 
 impl Arguments {
     fn read() -> Result<Self> {
         let mut words = std::env::args().skip(1);
         let (mut producer, mut consumer, mut rate) = (None, None, 2_000);
+        let (mut exactly_once, mut close_within) = (None, None);
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} needs a value"));
             match word.as_str() {
                 "--producer-profile" => producer = Some(value()?.into()),
                 "--consumer-profile" => consumer = Some(value()?.into()),
                 "--rate" => rate = value()?.parse().context("--rate takes a number of events a second")?,
+                "--exactly-once-profile" => exactly_once = Some(value()?.into()),
+                "--close-within" => {
+                    let millis = value()?.parse().context("--close-within takes milliseconds")?;
+                    close_within = Some(Duration::from_millis(millis));
+                }
                 // Cargo's own.
                 "--bench" => {}
                 other => anyhow::bail!("{other} is not known here"),
@@ -55,6 +76,8 @@ impl Arguments {
             producer: producer.context("--producer-profile is missing")?,
             consumer: consumer.context("--consumer-profile is missing")?,
             rate,
+            exactly_once,
+            close_within,
         })
     }
 }
@@ -64,8 +87,8 @@ impl Arguments {
 struct Account {
     /// Numbers that were acknowledged.
     written: Vec<i64>,
-    not_written: u64,
-    unknown: u64,
+    not_written: Vec<i64>,
+    unknown: Vec<i64>,
     /// Of each partition: its last acknowledgement, and the longest time without one.
     partitions: BTreeMap<i32, (Instant, Duration)>,
     reasons: BTreeMap<String, u64>,
@@ -82,11 +105,11 @@ impl Account {
                 *last = now;
             }
             Delivery::NotWritten(why) => {
-                self.not_written += 1;
+                self.not_written.push(number);
                 *self.reasons.entry(format!("{why:?}")).or_default() += 1;
             }
             Delivery::Unknown(why) => {
-                self.unknown += 1;
+                self.unknown.push(number);
                 *self.reasons.entry(format!("{why:?}")).or_default() += 1;
             }
         }
@@ -96,76 +119,141 @@ impl Account {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::read()?;
+    let start = TimestampMillis::now();
     let run = format!("steady-{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos());
     let kafka =
         Kafka::connect(ConnectionProfile::load(&arguments.producer)?, Service::named("steady")).await?;
+    let transactions = match &arguments.exactly_once {
+        Some(profile) => Some(ExactlyOnce::start(profile, &run).await?),
+        None => None,
+    };
+    let end = end_of_input_or_signal()?;
     let out = kafka.producer::<MeteringEvent>(ProducerOptions::default()).await?;
     println!("{}", json!({ "format": 1, "sending": true, "events_per_second": arguments.rate }));
     let began = Instant::now();
-    let (account, taken) = send(&out, &run, arguments.rate).await?;
+    let mut sending = Sending { run: &run, account: Arc::default(), waiting: JoinSet::new(), taken: 0 };
+    sending.until(end, &out, arguments.rate).await?;
     let sent_for = began.elapsed();
-    let closed = kafka.close(PATIENCE).await;
-    let seen = read_back(&arguments.consumer, &run, account.written.len()).await?;
+    if arguments.close_within.is_none() {
+        sending.all_told().await?;
+    }
+    let closing = Instant::now();
+    // With whatever is under way, where a time is given.
+    let closed = kafka.close(arguments.close_within.unwrap_or(PATIENCE)).await;
+    let closed_for = closing.elapsed();
+    sending.all_told().await?;
+    let (account, taken) = sending.end()?;
+    let seen = read_back(&arguments.consumer, &run, start).await?;
+    let mut document = document(&account, &seen);
+    let judged = match transactions {
+        Some(transactions) => {
+            let (acknowledged, unknown) = (set(&account.written), set(&account.unknown));
+            transactions.end(History { acknowledged, unknown, ..History::default() }).await?
+        }
+        None => Value::Null,
+    };
+    let counted = (closed.written, closed.not_written, closed.unknown);
+    let told = [&account.written, &account.not_written, &account.unknown].map(|numbers| numbers.len() as u64);
+    if let Value::Object(fields) = &mut document {
+        fields.insert("seconds".into(), json!(sent_for.as_secs_f64()));
+        fields.insert("close_seconds".into(), json!(closed_for.as_secs_f64()));
+        fields.insert("taken".into(), json!(taken));
+        fields.insert("accounted_for_at_close".into(), json!(accounted(closed)));
+        fields.insert("counts_agree".into(), json!([counted.0, counted.1, counted.2] == told));
+        fields.insert("exactly_once".into(), judged);
+    }
+    println!("{document}");
+    Ok(())
+}
+
+fn set(numbers: &[i64]) -> BTreeSet<i64> {
+    numbers.iter().copied().collect()
+}
+
+fn document(account: &Account, seen: &HashMap<i64, u32>) -> Value {
     let lost = account.written.iter().filter(|number| !seen.contains_key(number)).count();
+    let denied = account.not_written.iter().filter(|number| seen.contains_key(number)).count();
     let twice = seen.values().filter(|count| **count > 1).count();
     let gaps: BTreeMap<String, u128> =
         account.partitions.iter().map(|(id, (_, gap))| (id.to_string(), gap.as_millis())).collect();
-    let document = json!({
+    json!({
         "format": 1,
-        "seconds": sent_for.as_secs_f64(),
-        "taken": taken,
         "written": account.written.len(),
-        "not_written": account.not_written,
-        "unknown": account.unknown,
+        "not_written": account.not_written.len(),
+        "unknown": account.unknown.len(),
         "reasons": account.reasons,
-        "accounted_for_at_close": accounted(closed),
         "read_back": seen.len(),
         "lost": lost,
+        "not_written_but_there": denied,
         "duplicated": twice,
         "longest_gap_ms": account.partitions.values().map(|(_, gap)| gap.as_millis()).max(),
         "longest_gap_ms_by_partition": gaps,
-    });
-    println!("{document}");
-    Ok(())
+    })
 }
 
 fn accounted(closed: CloseReport) -> u64 {
     closed.written + closed.not_written + closed.unknown
 }
 
-/// Sends until standard input ends, and waits for every outcome.
-async fn send(out: &Producer<MeteringEvent>, run: &str, rate: u64) -> Result<(Account, i64)> {
-    let ended = Arc::new(AtomicBool::new(false));
-    let end = Arc::clone(&ended);
+/// The end of standard input, SIGTERM or Ctrl-C, whichever is first.
+fn end_of_input_or_signal() -> Result<Shutdown> {
+    let (input, trigger) = Shutdown::by_hand();
     std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        end.store(true, Ordering::Relaxed);
+        trigger.shut_down();
     });
-    let account = Arc::new(Mutex::new(Account::default()));
-    let mut waiting = tokio::task::JoinSet::new();
-    let began = Instant::now();
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut number = 0_i64;
-    while !ended.load(Ordering::Relaxed) {
-        ticks.tick().await;
-        let due = i64::try_from(u128::from(rate) * began.elapsed().as_millis() / 1000)?;
-        while number < due {
-            let handle = out.enqueue(&event(run, number)).await?;
-            let (account, this) = (Arc::clone(&account), number);
-            waiting.spawn(async move {
-                let delivery = handle.await;
-                if let Ok(mut account) = account.lock() {
-                    account.add(this, delivery);
-                }
-            });
-            number += 1;
+    let signal = Shutdown::on_signal()?;
+    Ok(Shutdown::when(async move {
+        let mut tick = interval(TICK);
+        while !input.is_due() && !signal.is_due() {
+            tick.tick().await;
         }
-        while waiting.try_join_next().is_some() {}
+    }))
+}
+
+/// What is sent and not told about yet.
+struct Sending<'a> {
+    run: &'a str,
+    account: Arc<Mutex<Account>>,
+    waiting: JoinSet<()>,
+    taken: i64,
+}
+
+impl Sending<'_> {
+    async fn until(&mut self, end: Shutdown, out: &Producer<MeteringEvent>, rate: u64) -> Result<()> {
+        let began = Instant::now();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !end.is_due() {
+            ticks.tick().await;
+            let due = i64::try_from(u128::from(rate) * began.elapsed().as_millis() / 1000)?;
+            while self.taken < due && !end.is_due() {
+                let handle = out.enqueue(&event(self.run, self.taken)).await?;
+                let (account, this) = (Arc::clone(&self.account), self.taken);
+                self.waiting.spawn(async move {
+                    let delivery = handle.await;
+                    if let Ok(mut account) = account.lock() {
+                        account.add(this, delivery);
+                    }
+                });
+                self.taken += 1;
+            }
+            while self.waiting.try_join_next().is_some() {}
+        }
+        Ok(())
     }
-    timeout(PATIENCE, waiting.join_all()).await.context("the last acknowledgements did not come")?;
-    let account = Arc::into_inner(account).context("an outcome is still waited for")?;
-    Ok((account.into_inner().map_err(|_| anyhow::anyhow!("an outcome was not counted"))?, number))
+
+    /// Waits for every outcome.
+    async fn all_told(&mut self) -> Result<()> {
+        let all = async { while self.waiting.join_next().await.is_some() {} };
+        timeout(PATIENCE, all).await.context("the last acknowledgements did not come")
+    }
+
+    fn end(self) -> Result<(Account, i64)> {
+        let account = Arc::into_inner(self.account).context("an outcome is still waited for")?;
+        let account = account.into_inner().map_err(|_| anyhow::anyhow!("an outcome was not counted"))?;
+        Ok((account, self.taken))
+    }
 }
 
 fn event(run: &str, number: i64) -> MeteringEvent {
@@ -174,11 +262,16 @@ fn event(run: &str, number: i64) -> MeteringEvent {
 }
 
 /// How often each number of this run stands in the topic.
-async fn read_back(profile: &std::path::Path, run: &str, expected: usize) -> Result<HashMap<i64, u32>> {
+async fn read_back(
+    profile: &std::path::Path,
+    run: &str,
+    start: TimestampMillis,
+) -> Result<HashMap<i64, u32>> {
     let kafka = Kafka::connect(ConnectionProfile::load(profile)?, Service::named("steady")).await?;
     let group = Group::named(format!("caracal-{run}"));
-    let mut events = kafka.consumer::<MeteringEvent>(group, ConsumerOptions::default()).await?;
-    let mut seen: HashMap<i64, u32> = HashMap::with_capacity(expected);
+    let options = ConsumerOptions { from: ConsumeFrom::Time(start), ..ConsumerOptions::default() };
+    let mut events = kafka.consumer::<MeteringEvent>(group, options).await?;
+    let mut seen: HashMap<i64, u32> = HashMap::new();
     let mut patience = PATIENCE;
     while let Ok(received) = timeout(patience, events.recv()).await {
         let received = received?;

@@ -21,33 +21,39 @@ use std::fmt;
 
 /// Why a value and a schema, or a datum and a schema, do not fit. It names places, never values.
 #[derive(Debug)]
-pub(crate) struct Misfit {
+pub(crate) struct Misfit(Box<Told>);
+
+/// Behind a pointer, so that what does fit is not moved about with room for it.
+#[derive(Debug)]
+struct Told {
     what: Box<str>,
     /// Fields from the innermost to the outermost one.
     path: Vec<Box<str>>,
 }
 
 impl Misfit {
+    #[cold]
     pub(crate) fn new(what: impl Into<Box<str>>) -> Self {
-        Self { what: what.into(), path: Vec::new() }
+        Self(Box::new(Told { what: what.into(), path: Vec::new() }))
     }
 
+    #[cold]
     fn within(mut self, field: &str) -> Self {
-        self.path.push(field.into());
+        self.0.path.push(field.into());
         self
     }
 }
 
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, field) in self.path.iter().rev().enumerate() {
+        for (at, field) in self.0.path.iter().rev().enumerate() {
             f.write_str(if at == 0 { "" } else { "." })?;
             f.write_str(field)?;
         }
-        if !self.path.is_empty() {
+        if !self.0.path.is_empty() {
             f.write_str(": ")?;
         }
-        f.write_str(&self.what)
+        f.write_str(&self.0.what)
     }
 }
 

@@ -51,15 +51,21 @@ impl Codec {
         }
         Ok((id, self.decoder.decode(id, datum)))
     }
+
+    /// The event, where the schema is known already and fits. Anything else is [`decode`](Self::decode)'s to explain.
+    pub(crate) fn decode_now<E: Event>(&self, value: Option<&[u8]>) -> Option<(u32, E)> {
+        let (id, datum) = wire::split(value?).ok()?;
+        Some((id, self.decoder.decode(id, datum).ok()?))
+    }
 }
 
-/// The event with what stands around it.
-pub(crate) fn received<E>(event: E, schema_id: u32, record: RawRecord) -> Received<E> {
+/// The event with what stands around it, without the bytes that it was read from.
+pub(crate) fn received<E>(event: E, schema_id: u32, record: &RawRecord) -> Received<E> {
     Received {
         event,
-        key: record.key,
-        headers: record.headers,
-        position: record.position,
+        key: record.key.clone(),
+        headers: record.headers.clone(),
+        position: record.position.clone(),
         timestamp: record.timestamp,
         schema_id,
     }

@@ -60,10 +60,10 @@ pub(crate) fn transactional(config: &mut ClientConfig, id: &str, timeout: Durati
 
 pub(crate) fn consumer(config: &mut ClientConfig, group: &str, options: &ConsumerOptions) {
     let reset = match options.from {
-        ConsumeFrom::CommittedOrLatest => "latest",
+        ConsumeFrom::CommittedOrLatest | ConsumeFrom::Time(_) => "latest",
         // An exact position that is gone is an error, not a silent jump.
         ConsumeFrom::Exactly(_) => "error",
-        ConsumeFrom::CommittedOrEarliest => "earliest",
+        ConsumeFrom::CommittedOrEarliest | ConsumeFrom::Beginning => "earliest",
     };
     config
         .set("group.id", group)
@@ -73,6 +73,8 @@ pub(crate) fn consumer(config: &mut ClientConfig, group: &str, options: &Consume
         .set("auto.offset.reset", reset)
         .set("allow.auto.create.topics", "false")
         .set("check.crcs", "true")
+        // The watchdog wants to know where a partition ends.
+        .set("enable.partition.eof", "true")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("max.poll.interval.ms", options.max_handling_time.max(SESSION_TIMEOUT).as_millis().to_string());
 }

@@ -1,12 +1,12 @@
 //! A consumer of one event type. Nothing is committed unless the caller says that it was handled.
 
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
@@ -16,8 +16,13 @@ use crate::connect::Kafka;
 use crate::context::Context;
 use crate::error::{self, CommitError, ConnectError, HandleError, ReceiveError};
 use crate::events::{Event, TimestampMillis};
+use crate::fetch::{Fetched, Taken};
 use crate::flow::RetryPolicy;
-use crate::record::{Position, RawRecord, Received, RecordHeader};
+use crate::keep;
+use crate::record::{Position, RawRecord, Received};
+use crate::seek;
+use crate::share::ShareHook;
+use crate::watchdog::Watchdog;
 
 /// How long a question to a broker may take while a consumer is made.
 const BROKER: Duration = Duration::from_secs(10);
@@ -40,6 +45,11 @@ impl Group {
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into() }
     }
+
+    /// The name, without a namespace.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// What a service may choose. Isolation and commits are not among it: a consumer reads committed
@@ -48,8 +58,10 @@ impl Group {
 pub struct ConsumerOptions {
     /// Where to begin. Default [`ConsumeFrom::CommittedOrEarliest`].
     pub from: ConsumeFrom,
-    /// A member that does not ask for a record for so long is taken for stuck and loses its
-    /// partitions (`max.poll.interval.ms`). Default 5 minutes, at least 45 seconds.
+    /// A member that does not poll for so long is taken for stuck and loses its partitions
+    /// (`max.poll.interval.ms`). Handlers of [`Consumer::handle`] and [`Consumer::run`] may take longer: what the member
+    /// has is paused and polled for meanwhile. Whoever calls [`Consumer::recv`] has to call it often enough.
+    /// Default 5 minutes, at least 45 seconds.
     pub max_handling_time: Duration,
     /// Handlers of [`Consumer::run`] at work at once; records of one key are never among them twice.
     /// Default 8.
@@ -65,6 +77,11 @@ pub struct ConsumerOptions {
     pub drain: Duration,
     /// How often [`Consumer::run`] commits. Default 1 s.
     pub commit_interval: Duration,
+    /// After so long without a record the brokers are asked whether there is one; if fetching anew brings nothing for
+    /// as long again, [`ReceiveError::Silent`] says so. Default 1 minute; `None` asks nobody.
+    pub watchdog: Option<Duration>,
+    /// Is told when partitions come and go. Default none.
+    pub on_share_change: ShareHook,
 }
 
 impl Default for ConsumerOptions {
@@ -77,6 +94,8 @@ impl Default for ConsumerOptions {
             retry: RetryPolicy::default(),
             drain: Duration::from_secs(10),
             commit_interval: Duration::from_secs(1),
+            watchdog: Some(Duration::from_secs(60)),
+            on_share_change: ShareHook::default(),
         }
     }
 }
@@ -90,9 +109,22 @@ pub enum ConsumeFrom {
     CommittedOrEarliest,
     /// Where the group stands; a new group at what is written from now on.
     CommittedOrLatest,
+    /// At the oldest record of every partition. The consumer takes no part in the group's sharing; it commits for the
+    /// group all the same.
+    Beginning,
+    /// At the first record of every partition that is not older, or at what is written from now on where there is
+    /// none. As `Beginning` otherwise.
+    Time(TimestampMillis),
     /// At these positions, in these partitions alone; at least one. The consumer takes no part in the group's
     /// sharing; it commits for the group all the same.
     Exactly(Vec<Position>),
+}
+
+impl ConsumeFrom {
+    /// Whether the group says where to begin.
+    pub(crate) const fn is_by_group(&self) -> bool {
+        matches!(self, Self::CommittedOrEarliest | Self::CommittedOrLatest)
+    }
 }
 
 /// Reads events of one type from their topic. Ends by [`close`](Self::close).
@@ -119,7 +151,9 @@ pub struct Consumer<E: Event> {
     pub(crate) options: ConsumerOptions,
     pub(crate) topic: String,
     pub(crate) group: String,
-    /// Taken from Kafka, not decoded: a cancelled or failed decoding starts again with it. One that
+    pub(crate) fetched: Fetched<E>,
+    watchdog: Watchdog,
+    /// The next record, not decoded: a cancelled or failed decoding starts again with it. One that
     /// cannot be decoded stays until it is committed, for which the lock is.
     raw: Mutex<Option<RawRecord>>,
     /// Decoded and handed to a handler that has not succeeded yet.
@@ -150,9 +184,11 @@ impl<E: Event> Consumer<E> {
         let mut config = kafka.config();
         config::consumer(&mut config, &group, &options);
         let context = kafka.context();
+        context.tell_of_shares(options.on_share_change.clone());
         let refused = |error: &KafkaError| ConnectError::configuration(error, |text| context.scrub(text));
         let client: StreamConsumer<Context> =
             config.create_with_context(context.clone()).map_err(|error| refused(&error))?;
+        let watchdog = Watchdog::new(options.watchdog, options.from.is_by_group());
         let consumer = Self {
             client: Some(Arc::new(client)),
             codec,
@@ -160,6 +196,8 @@ impl<E: Event> Consumer<E> {
             options,
             topic,
             group,
+            fetched: Fetched::new(),
+            watchdog,
             raw: Mutex::default(),
             unhandled: None,
             uncommitted: None,
@@ -181,6 +219,17 @@ impl<E: Event> Consumer<E> {
             why,
         })?;
         match &consumer.options.from {
+            ConsumeFrom::Beginning | ConsumeFrom::Time(_) => {
+                let mut list = TopicPartitionList::new();
+                for partition in 0..partitions {
+                    list.add_partition_offset(&consumer.topic, partition, Offset::Beginning)
+                        .map_err(|error| refused(&error))?;
+                }
+                if let ConsumeFrom::Time(time) = consumer.options.from {
+                    list = seek::at_time(&client, &list, time.0).await.map_err(|error| refused(&error))?;
+                }
+                client.assign(&list).map_err(|error| refused(&error))?;
+            }
             ConsumeFrom::Exactly(positions) => {
                 let list = kafka.positions(&consumer.topic, partitions, positions)?;
                 client.assign(&list).map_err(|error| refused(&error))?;
@@ -240,8 +289,13 @@ impl<E: Event> Consumer<E> {
         {
             return Ok(received);
         }
-        self.fill().await?;
-        self.decode().await
+        match self.next_taken().await? {
+            Taken::Event(received) => Ok(received),
+            Taken::Raw(raw) => {
+                *self.kept() = Some(raw);
+                self.decode().await
+            }
+        }
     }
 
     /// Waits for a record, has it handled, and commits it when the handler ends well. When it does
@@ -265,11 +319,19 @@ impl<E: Event> Consumer<E> {
         self.uncommitted = None;
         let received = self.take().await?;
         // Kept here while the handler runs, so that a cancelled one loses nothing.
-        let received = self.unhandled.insert(received);
-        if let Err(source) = handler(received).await {
-            return Err(HandleError::Handler { position: received.position.clone(), source });
-        }
         let position = received.position.clone();
+        let received = self.unhandled.insert(received);
+        let handling = handler(received);
+        let ended = match &self.client {
+            Some(client) => {
+                let interval = self.options.max_handling_time;
+                keep::while_it_works(handling, client, &self.codec, &mut self.fetched, interval).await
+            }
+            None => handling.await,
+        };
+        if let Err(source) = ended {
+            return Err(HandleError::Handler { position, source });
+        }
         self.unhandled = None;
         self.uncommitted = Some(position.clone());
         self.commit(&position).await?;
@@ -351,18 +413,23 @@ impl<E: Event> Consumer<E> {
     pub(crate) async fn next_pair(
         &mut self,
     ) -> Result<(RawRecord, Result<Received<E>, String>), ReceiveError> {
-        self.fill().await?;
+        self.fetched.keep_bytes();
+        match self.next_taken().await? {
+            Taken::Raw(raw) => *self.kept() = Some(raw),
+            Taken::Event(_) => return self.nothing(),
+        }
         let raw = self.raw.get_mut().unwrap_or_else(PoisonError::into_inner);
         let Some(record) = raw else { return self.nothing() };
         let (id, outcome) = self.codec.decode::<E>(record).await?;
         let Some(record) = raw.take() else { return self.nothing() };
-        let event = outcome.map(|event| codec::received(event, id, record.clone()));
+        let event = outcome.map(|event| codec::received(event, id, &record));
         Ok((record, event))
     }
 
     /// Has librdkafka go on at this position, if the partition is still ours.
     pub(crate) async fn go_to(&mut self, position: &Position) -> Result<(), ReceiveError> {
         self.kept().take_if(|raw| raw.position.partition == position.partition);
+        self.fetched.forget(position.partition);
         if !self.owns(position) {
             return Ok(());
         }
@@ -392,10 +459,24 @@ impl<E: Event> Consumer<E> {
 
     /// Has librdkafka hand out again what is kept here, for one that asks there.
     pub(crate) async fn go_back(&mut self) -> Result<(), ReceiveError> {
+        let mut begins = self.fetched.give_back();
         let raw = self.kept().take().map(|raw| raw.position);
         let unhandled = self.unhandled.take().map(|received| received.position);
-        let Some(position) = unhandled.or(raw).filter(|position| self.owns(position)) else { return Ok(()) };
-        self.go_to(&position).await
+        // They came before whatever is fetched.
+        begins.extend(raw.into_iter().chain(unhandled).map(|at| (at.partition, at.offset)));
+        for (partition, offset) in begins {
+            let position = Position { topic: self.topic.clone(), partition, offset };
+            self.go_to(&position).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what is kept of a partition, for one that goes elsewhere in it.
+    pub(crate) fn drop_kept(&mut self, partition: i32) {
+        self.fetched.forget(partition);
+        self.kept().take_if(|raw| raw.position.partition == partition);
+        self.unhandled.take_if(|received| received.position.partition == partition);
+        self.uncommitted.take_if(|position| position.partition == partition);
     }
 
     fn kept(&mut self) -> &mut Option<RawRecord> {
@@ -414,33 +495,36 @@ impl<E: Event> Consumer<E> {
         })
     }
 
-    /// Sees to it that there is a raw record.
-    async fn fill(&mut self) -> Result<(), ReceiveError> {
+    /// The next record: the one that was not decoded yet, else the next one of the batch, else the next batch's.
+    async fn next_taken(&mut self) -> Result<Taken<E>, ReceiveError> {
         if let Some(raw) = self.kept().take()
             && self.owns(&raw.position)
         {
-            *self.kept() = Some(raw);
-            return Ok(());
+            return Ok(Taken::Raw(raw));
         }
-        let fault = |fatal: bool, why: String| ReceiveError::Kafka {
-            topic: self.topic.clone(),
-            group: self.group.clone(),
-            fatal,
-            why,
-        };
-        let Some(client) = self.client.clone() else {
-            return Err(fault(true, "the consumer is closed".into()));
-        };
         loop {
-            match client.recv().await {
-                Ok(message) => {
-                    self.raw = Mutex::new(Some(raw(&message)));
-                    return Ok(());
+            let Some(client) = &self.client else {
+                return Err(self.fault(true, "the consumer is closed".into()));
+            };
+            match self.fetched.next(client, &self.codec) {
+                Ok(Some(taken)) => return Ok(taken),
+                Ok(None) => {
+                    tokio::select! {
+                        biased;
+                        () = self.fetched.wait(client, &self.codec) => {}
+                        () = self.watchdog.look(client, BTreeSet::new) => {}
+                    }
+                    self.watchdog.ended(&self.fetched.ended());
+                    if !self.fetched.is_empty() {
+                        self.watchdog.heard();
+                    }
+                    if let Some((waited, why)) = self.watchdog.verdict() {
+                        return Err(self.silent(waited, why));
+                    }
                 }
-                Err(error) if passes(&error) => {}
                 Err(error) => {
                     let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-                    return Err(fault(fatal, error::code(&error)));
+                    return Err(self.fault(fatal, error::code(&error)));
                 }
             }
         }
@@ -453,7 +537,7 @@ impl<E: Event> Consumer<E> {
         let (id, outcome) = self.codec.decode::<E>(record).await?;
         match outcome {
             Ok(event) => match raw.take() {
-                Some(record) => Ok(codec::received(event, id, record)),
+                Some(record) => Ok(codec::received(event, id, &record)),
                 None => self.nothing(),
             },
             // Kept: going on behind it would give it up with the next commit, and nobody decided that.
@@ -463,9 +547,16 @@ impl<E: Event> Consumer<E> {
         }
     }
 
+    pub(crate) fn silent(&self, waited: Duration, why: String) -> ReceiveError {
+        ReceiveError::Silent { topic: self.topic.clone(), group: self.group.clone(), waited, why }
+    }
+
     fn nothing<T>(&self) -> Result<T, ReceiveError> {
-        let why = "no record was there to decode".into();
-        Err(ReceiveError::Kafka { topic: self.topic.clone(), group: self.group.clone(), fatal: false, why })
+        Err(self.fault(false, "no record was there to decode".into()))
+    }
+
+    pub(crate) fn fault(&self, fatal: bool, why: String) -> ReceiveError {
+        ReceiveError::Kafka { topic: self.topic.clone(), group: self.group.clone(), fatal, why }
     }
 }
 
@@ -535,29 +626,10 @@ pub(crate) fn passes(error: &KafkaError) -> bool {
             ))
 }
 
-pub(crate) fn raw(message: &BorrowedMessage<'_>) -> RawRecord {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers
-            .iter()
-            .map(|header| RecordHeader {
-                name: header.key.to_owned(),
-                value: header.value.map(<[u8]>::to_vec),
-            })
-            .collect()
-    });
-    RawRecord {
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().map(<[u8]>::to_vec),
-        headers,
-        position: Position {
-            topic: message.topic().to_owned(),
-            partition: message.partition(),
-            offset: message.offset(),
-        },
-        timestamp: message.timestamp().to_millis().map(TimestampMillis),
-    }
-}
-
 #[cfg(all(test, unix))]
 #[path = "consumer_tests.rs"]
 pub(crate) mod tests;
+
+#[cfg(all(test, unix))]
+#[path = "consumer_more_tests.rs"]
+mod more_tests;

@@ -14,7 +14,7 @@ use crate::events::MeteringEvent;
 use crate::registry::{Encoder, Registry, own};
 
 const ID: u32 = 7;
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) type Mock = MockCluster<'static, DefaultProducerContext>;
 
@@ -51,7 +51,7 @@ fn client(mock: &Mock, more: &[(&str, &str)]) -> StreamConsumer<Context> {
     config.create_with_context(Context::new("x".to_owned().into())).expect("a client")
 }
 
-fn consumer(mock: &Mock, more: &[(&str, &str)]) -> Consumer<MeteringEvent> {
+pub(crate) fn consumer(mock: &Mock, more: &[(&str, &str)]) -> Consumer<MeteringEvent> {
     let topic = MeteringEvent::TOPIC.to_owned();
     let mut with_registry = profile("/p");
     with_registry.registry = Some(crate::profile::RegistryEndpoint::new("http://127.0.0.1:1"));
@@ -67,6 +67,8 @@ fn consumer(mock: &Mock, more: &[(&str, &str)]) -> Consumer<MeteringEvent> {
         options: ConsumerOptions::default(),
         topic,
         group: "g".into(),
+        fetched: Fetched::new(),
+        watchdog: Watchdog::new(None, true),
         raw: Mutex::default(),
         unhandled: None,
         uncommitted: None,
@@ -79,14 +81,14 @@ pub(crate) fn consumer_of(mock: &Mock) -> Consumer<MeteringEvent> {
 }
 
 /// Where the group stands, as the broker knows it.
-fn stands(mock: &Mock) -> Offset {
+pub(crate) fn stands(mock: &Mock) -> Offset {
     let mut list = TopicPartitionList::new();
     list.add_partition(MeteringEvent::TOPIC, 0);
     let found = client(mock, &[]).committed_offsets(list, LIMIT).expect("an answer");
     found.elements()[0].offset()
 }
 
-async fn within<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, what).await.expect("in time")
 }
 

@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
 use crate::diagnose::{Diagnosis, diagnose};
+use crate::share::{ShareChange, ShareHook};
 
 /// librdkafka repeats a complaint whose reason lasts; one that is older than this explains nothing.
 const STALE: Duration = Duration::from_secs(60);
@@ -32,6 +33,10 @@ struct Inner {
     troubled: AtomicBool,
     /// Who wants to carry out rebalances itself.
     rebalances: Mutex<Option<mpsc::UnboundedSender<Rebalance>>>,
+    /// Partitions that were taken away and that nobody has asked about; the flag is for those who ask often.
+    taken_away: Mutex<Vec<i32>>,
+    any_taken_away: AtomicBool,
+    hook: Mutex<ShareHook>,
 }
 
 /// What the group wants of this member.
@@ -43,6 +48,21 @@ pub(crate) enum Rebalance {
         partitions: TopicPartitionList,
         lost: bool,
     },
+}
+
+/// What is done about a share.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Part {
+    Assign,
+    Revoke,
+    /// They are somebody else's already.
+    Lose,
+}
+
+impl Part {
+    pub(crate) const fn away(lost: bool) -> Self {
+        if lost { Self::Lose } else { Self::Revoke }
+    }
 }
 
 /// A complaint of librdkafka's, free of secrets.
@@ -61,8 +81,54 @@ impl Symptom {
 
 impl Context {
     pub(crate) fn new(password: SecretString) -> Self {
-        let (symptom, rebalances) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { password, symptom, troubled: AtomicBool::new(false), rebalances }) }
+        let inner = Inner {
+            password,
+            symptom: Mutex::default(),
+            troubled: AtomicBool::new(false),
+            rebalances: Mutex::default(),
+            taken_away: Mutex::default(),
+            any_taken_away: AtomicBool::new(false),
+            hook: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Has this hook told of what changes from now on.
+    pub(crate) fn tell_of_shares(&self, hook: ShareHook) {
+        *self.inner.hook.lock().unwrap_or_else(PoisonError::into_inner) = hook;
+    }
+
+    /// Partitions that were taken away since the last call, also when they came back: what was read of them is
+    /// read again from where the group stands.
+    pub(crate) fn taken_away(&self) -> Vec<i32> {
+        if !self.inner.any_taken_away.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.inner.taken_away.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does what the group wants, and says so to the hook: before partitions go, after they came. A failure
+    /// shows in the assignment, and the group asks again.
+    pub(crate) fn take_part(
+        &self,
+        consumer: &impl rdkafka::consumer::Consumer<Self>,
+        partitions: &TopicPartitionList,
+        part: Part,
+    ) {
+        let numbers: Vec<i32> = partitions.elements().iter().map(|element| element.partition()).collect();
+        let hook = self.inner.hook.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match part {
+            Part::Assign => {}
+            Part::Revoke => hook.tell(ShareChange::Revoked(&numbers)),
+            Part::Lose => hook.tell(ShareChange::Lost(&numbers)),
+        }
+        take_part(consumer, part == Part::Assign, partitions);
+        if part == Part::Assign {
+            hook.tell(ShareChange::Assigned(&numbers));
+        } else {
+            self.inner.taken_away.lock().unwrap_or_else(PoisonError::into_inner).extend(numbers);
+            self.inner.any_taken_away.store(true, Ordering::Release);
+        }
     }
 
     pub(crate) fn symptom(&self) -> Option<Symptom> {
@@ -164,7 +230,8 @@ impl ConsumerContext for Context {
             }
         }
         drop(reporter);
-        take_part(consumer, assign, partitions);
+        let part = if assign { Part::Assign } else { Part::away(consumer.assignment_lost()) };
+        self.take_part(consumer, partitions, part);
     }
 
     fn commit_callback(&self, result: rdkafka::error::KafkaResult<()>, _: &TopicPartitionList) {
@@ -174,8 +241,7 @@ impl ConsumerContext for Context {
     }
 }
 
-/// Does what the group wants. A failure shows in the assignment, and the group asks again.
-pub(crate) fn take_part<C: ConsumerContext>(
+fn take_part<C: ConsumerContext>(
     consumer: &impl rdkafka::consumer::Consumer<C>,
     assign: bool,
     partitions: &TopicPartitionList,

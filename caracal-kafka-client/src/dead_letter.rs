@@ -1,7 +1,7 @@
 //! Dead letters: key and value as they were, and headers that say what happened. The names that begin
 //! with `kafka_dlt-` are those of Spring for Apache Kafka, whose tools read them.
 
-use crate::record::{RawRecord, RecordHeader};
+use crate::record::{Position, RawRecord, RecordHeader};
 
 /// Longest text that a header takes; an exception's message has no bound of its own.
 const TEXT: usize = 1024;
@@ -49,6 +49,72 @@ impl Failure {
     }
 }
 
+/// A dead letter, by the headers that say what happened; those of another writer than this crate may lack some.
+#[derive(Clone, Copy, Debug)]
+pub struct DeadLetter<'a> {
+    record: &'a RawRecord,
+}
+
+impl<'a> DeadLetter<'a> {
+    pub(crate) const fn of(record: &'a RawRecord) -> Self {
+        Self { record }
+    }
+
+    /// The letter as it lies in Kafka, with all its headers.
+    pub const fn record(&self) -> &'a RawRecord {
+        self.record
+    }
+
+    /// The topic that it came from.
+    pub fn topic(&self) -> Option<&'a str> {
+        self.text("kafka_dlt-original-topic")
+    }
+
+    /// Where it stood there.
+    pub fn position(&self) -> Option<Position> {
+        Some(Position {
+            topic: self.topic()?.to_owned(),
+            partition: i32::from_be_bytes(self.value("kafka_dlt-original-partition")?.try_into().ok()?),
+            offset: i64::from_be_bytes(self.value("kafka_dlt-original-offset")?.try_into().ok()?),
+        })
+    }
+
+    /// The group that could not handle it.
+    pub fn group(&self) -> Option<&'a str> {
+        self.text(GROUP).or_else(|| self.text("kafka_dlt-original-consumer-group"))
+    }
+
+    /// How often it was tried.
+    pub fn attempts(&self) -> Option<u32> {
+        self.text(ATTEMPTS)?.parse().ok()
+    }
+
+    /// Why it died, for programs: see [`Failure::kind`].
+    pub fn failure_kind(&self) -> Option<&'a str> {
+        self.text("kafka_dlt-exception-fqcn")
+    }
+
+    /// Why it died, for people.
+    pub fn failure_message(&self) -> Option<&'a str> {
+        self.text("kafka_dlt-exception-message")
+    }
+
+    fn value(&self, name: &str) -> Option<&'a [u8]> {
+        // The last one counts, as in Spring.
+        self.record.headers.iter().rev().find(|header| header.name == name)?.value.as_deref()
+    }
+
+    fn text(&self, name: &str) -> Option<&'a str> {
+        std::str::from_utf8(self.value(name)?).ok()
+    }
+}
+
+/// A record's headers without those of a death.
+pub(crate) fn own_headers(record: &RawRecord) -> Vec<RecordHeader> {
+    let ours = |name: &str| name.starts_with(SPRING) || [ATTEMPTS, FIRST, LAST, GROUP].contains(&name);
+    record.headers.iter().filter(|header| !ours(&header.name)).cloned().collect()
+}
+
 /// What is known about a record that is given up.
 #[derive(Debug)]
 pub(crate) struct Story<'a> {
@@ -64,9 +130,7 @@ pub(crate) struct Story<'a> {
 
 /// The dead letter's headers: the record's own, without those of an earlier death, and ours.
 pub(crate) fn headers(record: &RawRecord, story: &Story<'_>) -> Vec<RecordHeader> {
-    let ours = |name: &str| name.starts_with(SPRING) || [ATTEMPTS, FIRST, LAST, GROUP].contains(&name);
-    let kept = record.headers.iter().filter(|header| !ours(&header.name)).cloned();
-    let mut headers: Vec<RecordHeader> = kept.collect();
+    let mut headers = own_headers(record);
     let mut add = |name: String, value: Vec<u8>| headers.push(RecordHeader { name, value: Some(value) });
     let spring = |name: &str| format!("{SPRING}{name}");
     let at = &record.position;
@@ -100,7 +164,6 @@ fn bounded(text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::events::TimestampMillis;
-    use crate::record::Position;
 
     fn record(headers: Vec<RecordHeader>) -> RawRecord {
         let position = Position { topic: "t".into(), partition: 3, offset: 258 };
@@ -131,6 +194,25 @@ mod tests {
         assert_eq!(value("kafka_dlt-exception-fqcn"), b"io::Error");
         assert_eq!(value("caracal-attempts"), b"5");
         assert_eq!(value("caracal-first-failure"), b"10");
+    }
+
+    #[test]
+    fn a_letter_tells_where_it_came_from() {
+        let own = RecordHeader { name: "traceparent".into(), value: Some(b"x".to_vec()) };
+        let mut letter_record = record(vec![own.clone()]);
+        letter_record.headers = letter(&letter_record, "no");
+        let told = DeadLetter::of(&letter_record);
+        assert_eq!(told.position(), Some(Position { topic: "t".into(), partition: 3, offset: 258 }));
+        assert_eq!(
+            (told.group(), told.attempts(), told.failure_kind()),
+            (Some("g"), Some(5), Some("io::Error"))
+        );
+        assert_eq!(told.failure_message(), Some("no"));
+        assert_eq!(own_headers(&letter_record), [own]);
+        letter_record.headers.truncate(2);
+        letter_record.headers.push(RecordHeader { name: "caracal-attempts".into(), value: Some(vec![0xff]) });
+        let told = DeadLetter::of(&letter_record);
+        assert_eq!((told.position(), told.attempts()), (None, None), "what is damaged says nothing");
     }
 
     /// A record that dies again and again must not grow.

@@ -278,6 +278,23 @@ pub enum ReceiveError {
         /// Why.
         why: String,
     },
+    /// Nothing came although there is something to read, or nobody can tell; see
+    /// [`ConsumerOptions::watchdog`](crate::ConsumerOptions::watchdog). The consumer may be used further, but making
+    /// it anew is what helps most often.
+    #[error(
+        "nothing came from `{topic}` to group `{group}` for {waited:.0?}, and {why}: look at the brokers, and make the consumer anew"
+    )]
+    #[non_exhaustive]
+    Silent {
+        /// The topic.
+        topic: String,
+        /// The group.
+        group: String,
+        /// How long.
+        waited: Duration,
+        /// Why that is wrong.
+        why: String,
+    },
     /// Kafka reports a fault. Unless it is fatal, the consumer goes on by itself: call again.
     #[error("consuming `{topic}` as group `{group}`: {why}")]
     #[non_exhaustive]
@@ -339,6 +356,33 @@ pub enum RunError {
     /// Kafka reports a fault that this consumer cannot survive.
     #[error(transparent)]
     Receive(#[from] ReceiveError),
+}
+
+/// Why a replay of dead letters ended before its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// A topic cannot be used, or no client could be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A letter did not go back. It is the first of the next replay.
+    #[error("the dead letter at {at} was not replayed: {why}")]
+    #[non_exhaustive]
+    Letter {
+        /// Where it stands.
+        at: Position,
+        /// Why.
+        why: String,
+    },
+    /// Kafka reports a fault.
+    #[error("replaying `{topic}`: {why}")]
+    #[non_exhaustive]
+    Kafka {
+        /// The topic of dead letters.
+        topic: String,
+        /// What happened.
+        why: String,
+    },
 }
 
 /// Why transactions ended before they were told to. Nothing that was not committed is visible.

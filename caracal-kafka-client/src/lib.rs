@@ -10,26 +10,32 @@ mod credentials;
 mod dead_letter;
 mod diagnose;
 mod error;
+mod fetch;
 mod flow;
 mod handler;
+mod keep;
 mod offline;
 mod producer;
 mod record;
 mod registry;
+mod replay;
 mod run;
+mod seek;
 mod send;
+mod share;
 mod shutdown;
 mod transaction;
+mod watchdog;
 mod wire;
 
 // The public interface.
 pub use caracal_kafka_contract::{events, profile, schema};
 pub use connect::{Kafka, Service, librdkafka_version};
 pub use consumer::{ConsumeFrom, Consumer, ConsumerOptions, Group};
-pub use dead_letter::Failure;
+pub use dead_letter::{DeadLetter, Failure};
 pub use error::{
-    CodecError, CommitError, ConnectError, EnqueueError, HandleError, NotWritten, ReceiveError, RunError,
-    TransactionError, UnknownOutcome,
+    CodecError, CommitError, ConnectError, EnqueueError, HandleError, NotWritten, ReceiveError, ReplayError,
+    RunError, TransactionError, UnknownOutcome,
 };
 pub use flow::RetryPolicy;
 pub use handler::{Handled, Handler, RunReport};
@@ -39,5 +45,8 @@ pub use producer::{
 };
 pub use record::{Position, RawRecord, Received, RecordHeader};
 pub use registry::{SubjectStrategy, WriterSchema};
+pub use replay::{ReplayReport, ReplayVerdict};
+pub use seek::Seek;
+pub use share::{ShareChange, ShareHook};
 pub use shutdown::{Shutdown, ShutdownTrigger};
 pub use transaction::{Processed, TransactionOptions, TransactionReport, Transactions};

@@ -8,27 +8,33 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::consumer::{CommitMode, Consumer as _, MessageStream, StreamConsumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message as _, Offset, Timestamp, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::codec;
-use crate::consumer::{Consumer, passes, raw};
-use crate::context::{Context, Rebalance, take_part};
+use crate::consumer::{Consumer, passes};
+use crate::context::{Context, Part, Rebalance};
 use crate::dead_letter::{self, Failure, Story};
 use crate::error::{self, ConnectError, ReceiveError, RunError};
 use crate::events::{Event, TOPIC_DEAD_LETTERS, TimestampMillis};
+use crate::fetch::raw;
 use crate::flow::{Action, Limits, Machine, Random, Verdict};
 use crate::handler::{Handled, Handler, RunReport};
 use crate::producer::{Delivery, DeliveryHandle, ProducerOptions};
 use crate::record::{RawRecord, Received};
 use crate::send::{Message, Outbox};
 use crate::shutdown::Shutdown;
+use crate::watchdog::Watchdog;
 
 /// Without anything else to do, the loop looks after itself this often.
 const TICK: Duration = Duration::from_millis(200);
+
+/// Records that are taken without a look at anything else; a rebalance that comes among them is seen to behind them.
+const BATCH: usize = 32;
 
 /// How long the question for the dead letters' topic may take.
 const TOPIC: Duration = Duration::from_secs(10);
@@ -116,6 +122,7 @@ struct Run<'a, E: Event, H> {
     rebalances: mpsc::UnboundedReceiver<Rebalance>,
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
     leaving: Option<Leaving>,
+    watchdog: Watchdog,
     started: Instant,
     commit_at: Instant,
     report: RunReport,
@@ -136,7 +143,8 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         for partition in client.assignment().map(|list| partitions(&list)).unwrap_or_default() {
             machine.assign(partition);
         }
-        let started = Instant::now();
+        let (started, watchdog) =
+            (Instant::now(), Watchdog::new(options.watchdog, options.from.is_by_group()));
         let commit_at = started + options.commit_interval;
         Self {
             consumer,
@@ -147,6 +155,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
             rebalances,
             reports: mpsc::unbounded_channel(),
             leaving: None,
+            watchdog,
             started,
             commit_at,
             report: RunReport::default(),
@@ -168,12 +177,18 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
                 Some(rebalance) = self.rebalances.recv() => self.rebalance(rebalance),
                 message = futures::StreamExt::next(&mut records) => match message {
                     Some(Ok(message)) => {
-                        let log_append_time = matches!(message.timestamp(), Timestamp::LogAppendTime(_));
-                        self.take(raw(&message), log_append_time);
+                        self.watchdog.heard();
+                        self.take(&message);
+                        self.take_more(&mut records)?;
                     }
                     Some(Err(error)) => self.complaint(&error)?,
                     None => return Ok(()),
                 },
+                () = self.watchdog.look(&client, || self.machine.paused()) => {
+                    if let Some((waited, why)) = self.watchdog.verdict() {
+                        return Err(self.consumer.silent(waited, why).into());
+                    }
+                }
                 () = tokio::time::sleep_until(wake) => {}
             }
             self.leave_when_idle().await;
@@ -203,14 +218,18 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         self.client.context().carry_out_rebalances();
         while let Ok(rebalance) = self.rebalances.try_recv() {
             match rebalance {
-                Rebalance::Assign(list) => take_part(&*self.client, true, &list),
-                Rebalance::Revoke { partitions, .. } => take_part(&*self.client, false, &partitions),
+                Rebalance::Assign(list) => self.take_part(&list, Part::Assign),
+                Rebalance::Revoke { partitions, lost } => self.take_part(&partitions, Part::away(lost)),
             }
         }
         if let Some(leaving) = self.leaving.take() {
-            take_part(&*self.client, false, &leaving.partitions);
+            self.take_part(&leaving.partitions, Part::away(leaving.lost));
         }
         self.report
+    }
+
+    fn take_part(&self, partitions: &TopicPartitionList, part: Part) {
+        self.client.context().take_part(&*self.client, partitions, part);
     }
 
     fn now(&self) -> Duration {
@@ -222,7 +241,21 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         self.machine.wake_at().map_or(tick, |at| (self.started + at).min(tick))
     }
 
-    fn take(&mut self, raw: RawRecord, log_append_time: bool) {
+    /// What came with a record, without a look at anything else in between.
+    fn take_more(&mut self, records: &mut MessageStream<'_, Context>) -> Result<(), RunError> {
+        for _ in 0..BATCH {
+            match futures::StreamExt::next(records).now_or_never() {
+                Some(Some(Ok(message))) => self.take(&message),
+                Some(Some(Err(error))) => return self.complaint(&error),
+                Some(None) | None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>) {
+        let log_append_time = matches!(message.timestamp(), Timestamp::LogAppendTime(_));
+        let raw = raw(message);
         let (partition, offset) = (raw.position.partition, raw.position.offset);
         let mut key = DefaultHasher::new();
         raw.key.hash(&mut key);
@@ -253,7 +286,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         if job.received.is_none() {
             match self.consumer.codec.decode::<E>(&job.raw).await {
                 Ok((schema_id, Ok(event))) => {
-                    job.received = Some(Arc::new(codec::received(event, schema_id, job.raw.clone())));
+                    job.received = Some(Arc::new(codec::received(event, schema_id, &job.raw)));
                 }
                 Ok((_, Err(why))) => {
                     let why = Failure::new("caracal.Undecodable", format!("it is no `{}`: {why}", E::RECORD));
@@ -360,7 +393,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         match rebalance {
             Rebalance::Assign(list) => {
                 partitions(&list).into_iter().for_each(|partition| self.machine.assign(partition));
-                take_part(&*self.client, true, &list);
+                self.take_part(&list, Part::Assign);
             }
             Rebalance::Revoke { partitions: list, lost } => {
                 partitions(&list).into_iter().for_each(|partition| self.machine.hold(partition));
@@ -385,7 +418,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         for partition in ours {
             self.report.abandoned += self.machine.revoke(partition) as u64;
         }
-        take_part(&*self.client, false, &leaving.partitions);
+        self.take_part(&leaving.partitions, Part::away(leaving.lost));
     }
 
     /// Commits without waiting. A failure is logged where librdkafka reports it, and the next commit
@@ -428,7 +461,10 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         }
     }
 
-    fn complaint(&self, error: &KafkaError) -> Result<(), RunError> {
+    fn complaint(&mut self, error: &KafkaError) -> Result<(), RunError> {
+        if let KafkaError::PartitionEOF(partition) = error {
+            self.watchdog.ended(&[*partition]);
+        }
         if passes(error) {
             return Ok(());
         }

@@ -4,6 +4,7 @@
 //! way ends as unknown, for the broker may have written it. Callers see a record's outcome and never
 //! which client it went through.
 
+mod client;
 mod deliveries;
 pub(crate) mod slots;
 
@@ -15,17 +16,17 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::metadata::Metadata;
-use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig};
 use tokio::sync::oneshot;
 
 use crate::context::Context;
 use crate::error::{self, ConnectError, EnqueueError};
 use crate::producer::CloseReport;
 use crate::record::RecordHeader;
+use client::Client;
 use deliveries::{Deliveries, Shared, complain};
 use slots::Outcome;
 
@@ -37,8 +38,6 @@ const ROOM: Duration = Duration::from_millis(50);
 
 /// A client that fails sooner than this after it was made is not replaced at once.
 const PAUSE: Duration = Duration::from_secs(1);
-
-type Client = ThreadedProducer<Deliveries>;
 
 /// A record's parts, borrowed.
 #[derive(Clone, Copy, Default)]
@@ -113,14 +112,15 @@ impl Outbox {
     fn client(&self, number: u32) -> Result<Client, ConnectError> {
         let context = (self.context)();
         let shared = Arc::clone(&self.shared);
-        let deliveries = Deliveries { context: context.clone(), shared, client: number };
-        Client::from_config_and_context(&(self.config)(), deliveries)
+        let (known, wakes) = (context.clone(), Arc::default());
+        let deliveries = Deliveries { context: known, shared, client: number, wakes };
+        Client::new(&(self.config)(), deliveries)
             .map_err(|error| ConnectError::configuration(&error, |text| context.scrub(text)))
     }
 
     /// What the brokers know of the topic.
     pub(crate) async fn metadata(&self, within: Duration) -> Result<Metadata, KafkaError> {
-        let Some(client) = self.read().as_ref().map(|live| live.client.clone()) else {
+        let Some(client) = self.read().as_ref().map(|live| Arc::clone(live.client.producer())) else {
             return Err(KafkaError::Canceled);
         };
         let topic = Arc::clone(&self.shared.topic);
@@ -143,7 +143,7 @@ impl Outbox {
             record.headers = headers(message.headers);
             // Counted first: the outcome may be known before `send` returns.
             self.shared.taken.fetch_add(1, Ordering::Relaxed);
-            match live.client.send(record) {
+            match live.client.producer().send(record) {
                 Ok(()) => return Ok(slot),
                 Err((error, _)) => {
                     self.shared.taken.fetch_sub(1, Ordering::Relaxed);
@@ -151,7 +151,7 @@ impl Outbox {
                     if error.rdkafka_error_code() == Some(Code::QueueFull) {
                         return Err(Refusal::Full);
                     }
-                    match live.client.client().fatal_error() {
+                    match live.client.producer().client().fatal_error() {
                         Some((code, text)) => {
                             let text = (self.context)().scrub(&text);
                             (live.number, format!("{}: {text}", error::sentence(code)))
@@ -216,7 +216,7 @@ impl Outbox {
             let shared = Arc::clone(&self.shared);
             // Not a thread of the runtime's: nothing can cancel librdkafka.
             std::thread::spawn(move || {
-                let _ = live.client.flush(deadline);
+                let _ = live.client.producer().flush(deadline);
                 give_up(live, &shared);
                 let _ = tell.send(());
             });
@@ -227,7 +227,9 @@ impl Outbox {
 
     /// Waits until each record that was taken has its outcome. Whether that was so by the deadline.
     pub(crate) async fn flush(&self, deadline: Duration) -> bool {
-        let Some(client) = self.read().as_ref().map(|live| live.client.clone()) else { return true };
+        let Some(client) = self.read().as_ref().map(|live| Arc::clone(live.client.producer())) else {
+            return true;
+        };
         let (tell, told) = oneshot::channel();
         std::thread::spawn(move || {
             let _ = tell.send(client.flush(deadline).is_ok());
@@ -319,9 +321,9 @@ pub(crate) fn headers(headers: &[RecordHeader]) -> Option<OwnedHeaders> {
 /// outcome is not served would wait for ever.
 fn give_up(live: Live, shared: &Shared) {
     let Live { client, number, .. } = live;
-    client.purge(PurgeConfig::default().queue().inflight());
-    if client.flush(GIVE_UP).is_err() {
-        let records = client.in_flight_count();
+    client.producer().purge(PurgeConfig::default().queue().inflight());
+    if client.producer().flush(GIVE_UP).is_err() {
+        let records = client.producer().in_flight_count();
         tracing::error!(records, "records that were given up have no outcome after {GIVE_UP:?}");
     }
     shared

@@ -33,6 +33,7 @@ use crate::flow::{Random, RetryPolicy};
 use crate::producer::ProducerOptions;
 use crate::record::{Position, RawRecord, Received};
 use crate::registry::Encoder;
+use crate::seek::off;
 use crate::send::Message;
 use crate::shutdown::Shutdown;
 use client::{Client, Ended};
@@ -427,7 +428,7 @@ impl<I: Event, O: Event> Transactions<I, O> {
         }
         let Some(consumer) = self.consumer.client.clone() else { return Ok(()) };
         let asking = Arc::clone(&consumer);
-        let committed = client::off(move || asking.committed_offsets(list, BROKER)).await;
+        let committed = off(move || asking.committed_offsets(list, BROKER)).await;
         let committed = committed.map_err(|error| self.failed(error::code(&error)))?;
         let mut aims = Vec::new();
         for (partition, begin) in begins {

@@ -17,6 +17,7 @@ mod browser;
 mod certs;
 mod chromium;
 mod client;
+mod client_reads;
 mod client_schemas;
 mod client_writes;
 mod clients;
@@ -65,13 +66,14 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 35] = [
+    let groups: [&[Test]; 36] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
         jdk::TESTS,
         clients::TESTS,
         client::TESTS,
+        client_reads::TESTS,
         client_schemas::TESTS,
         client_writes::TESTS,
         scram::TESTS,

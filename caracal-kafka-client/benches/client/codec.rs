@@ -12,9 +12,11 @@ use schema_registry_converter::schema_registry_common::SubjectNameStrategy;
 use serde_json::{Value, json};
 
 use crate::figures::{Clock, Figures};
-use crate::peers;
+use crate::{Arguments, peers};
 
-pub(crate) async fn run(profile: &ConnectionProfile, rounds: usize, events: usize) -> Result<Value> {
+pub(crate) async fn run(profile: &ConnectionProfile, arguments: &Arguments) -> Result<Value> {
+    let Arguments { rounds, events, .. } = *arguments;
+    let rounds = if arguments.wants("codec", "") { rounds } else { 0 };
     let pool = peers::pool();
     let strategy = SubjectNameStrategy::TopicNameStrategy(MeteringEvent::TOPIC.to_owned(), false);
     let encoder = AvroEncoder::new(peers::registry(profile)?);
@@ -89,7 +91,7 @@ pub(crate) async fn run(profile: &ConnectionProfile, rounds: usize, events: usiz
 ///
 /// The library's tree of values knows a decimal as its own type, which no service's type is read from;
 /// so the price is taken as the bytes that it is.
-fn value_to_event(value: &apache_avro::types::Value) -> Result<MeteringEvent> {
+pub(crate) fn value_to_event(value: &apache_avro::types::Value) -> Result<MeteringEvent> {
     use apache_avro::types::Value as V;
     let V::Record(fields) = value else { anyhow::bail!("it is no record") };
     let plain = fields.iter().map(|(name, field)| {

@@ -11,52 +11,64 @@ use caracal_kafka_client::profile::ConnectionProfile;
 use caracal_kafka_client::{
     ConsumeFrom, Consumer, ConsumerOptions, Group, Handled, Kafka, Position, Received, Service, Shutdown,
 };
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, StreamConsumer};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
+use schema_registry_converter::async_impl::avro::AvroDecoder;
 use serde_json::Value;
 
 use crate::figures::{Clock, Figures, Run};
-use crate::peers;
+use crate::{Arguments, peers};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const GROUP: &str = "caracal-bench";
 
-/// Records that each contender reads before its clock runs.
-const WARM: usize = 2000;
+const TYPED: &str = "typed";
+/// Hands out bytes and decodes nothing.
+const BASE: &str = "base_consumer";
+const GLUED: &str = "converter_and_stream_consumer";
+const HANDLERS: &str = "handlers";
+const CONTENDERS: [&str; 4] = [TYPED, BASE, GLUED, HANDLERS];
+
+/// Records that each contender reads before its clock runs. Not more: librdkafka fetches ahead meanwhile, and a clock
+/// that starts late measures a queue in memory.
+const WARM: usize = 1;
 
 pub(crate) async fn run(
     profile: &ConnectionProfile,
     starts: &[Position],
-    rounds: usize,
-    events: usize,
+    arguments: &Arguments,
 ) -> Result<Value> {
+    let Arguments { rounds, events, .. } = *arguments;
     let kafka = Kafka::connect(profile.clone(), Service::named("bench")).await?;
     let mut figures = Figures::of(events);
     for round in 0..rounds {
-        for turn in 0..3 {
-            match (round + turn) % 3 {
-                0 => {
+        for turn in 0..CONTENDERS.len() {
+            let contender = CONTENDERS[(round + turn) % CONTENDERS.len()];
+            if !arguments.wants("consume", contender) {
+                continue;
+            }
+            let run = match contender {
+                TYPED => {
                     let mut consumer = typed(&kafka, starts).await?;
                     read(&mut consumer, WARM).await?;
                     let clock = Clock::start();
                     read(&mut consumer, events).await?;
-                    figures.push("typed", clock.stop());
+                    let run = clock.stop();
                     consumer.close(PATIENCE).await;
+                    run
                 }
-                1 => {
+                BASE => {
                     let (profile, starts) = (profile.clone(), starts.to_vec());
-                    let clock = tokio::task::spawn_blocking(move || by_base(&profile, &starts, events));
-                    figures.push("base_consumer", clock.await??);
+                    tokio::task::spawn_blocking(move || by_base(&profile, &starts, events)).await??
                 }
-                _ => {
-                    let consumer = typed(&kafka, starts).await?;
-                    figures.push("handlers", by_handlers(consumer, events).await?);
-                }
-            }
+                GLUED => by_glue(profile, starts, events).await?,
+                _ => by_handlers(typed(&kafka, starts).await?, events).await?,
+            };
+            figures.push(contender, run);
         }
     }
-    Ok(figures.document(&[("typed", "base_consumer", 0.90), ("handlers", "typed", 0.97)]))
+    Ok(figures.document(&[(TYPED, BASE, 0.90), (TYPED, GLUED, 1.5), (HANDLERS, TYPED, 0.97)]))
 }
 
 async fn typed(kafka: &Kafka, starts: &[Position]) -> Result<Consumer<MeteringEvent>> {
@@ -67,13 +79,20 @@ async fn typed(kafka: &Kafka, starts: &[Position]) -> Result<Consumer<MeteringEv
 }
 
 async fn read(consumer: &mut Consumer<MeteringEvent>, events: usize) -> Result<()> {
-    for _ in 0..events {
-        black_box(tokio::time::timeout(PATIENCE, consumer.recv()).await??);
-    }
-    Ok(())
+    let all = async {
+        for _ in 0..events {
+            black_box(consumer.recv().await?);
+        }
+        Ok(())
+    };
+    tokio::time::timeout(PATIENCE, all).await?
 }
 
-fn by_base(profile: &ConnectionProfile, starts: &[Position], events: usize) -> Result<Run> {
+/// The settings that the typed client has, and where to begin.
+fn bare(
+    profile: &ConnectionProfile,
+    starts: &[Position],
+) -> Result<(rdkafka::ClientConfig, TopicPartitionList)> {
     let mut config = peers::config(profile)?;
     config
         .set("group.id", GROUP)
@@ -81,11 +100,16 @@ fn by_base(profile: &ConnectionProfile, starts: &[Position], events: usize) -> R
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("check.crcs", "true");
-    let consumer: BaseConsumer = config.create()?;
     let mut list = TopicPartitionList::new();
     for start in starts {
         list.add_partition_offset(&start.topic, start.partition, Offset::Offset(start.offset))?;
     }
+    Ok((config, list))
+}
+
+fn by_base(profile: &ConnectionProfile, starts: &[Position], events: usize) -> Result<Run> {
+    let (config, list) = bare(profile, starts)?;
+    let consumer: BaseConsumer = config.create()?;
     consumer.assign(&list)?;
     let mut clock = Clock::start();
     for number in 0..WARM + events {
@@ -95,6 +119,28 @@ fn by_base(profile: &ConnectionProfile, starts: &[Position], events: usize) -> R
         let message = consumer.poll(PATIENCE).context("no record came")??;
         black_box(message.payload().context("a record without value")?);
     }
+    Ok(clock.stop())
+}
+
+/// What a service would glue together.
+async fn by_glue(profile: &ConnectionProfile, starts: &[Position], events: usize) -> Result<Run> {
+    let (config, list) = bare(profile, starts)?;
+    let decoder = AvroDecoder::new(peers::registry(profile)?);
+    let consumer: StreamConsumer = config.create()?;
+    consumer.assign(&list)?;
+    let mut clock = Clock::start();
+    let all = async {
+        for number in 0..WARM + events {
+            if number == WARM {
+                clock = Clock::start();
+            }
+            let message = consumer.recv().await?;
+            let decoded = decoder.decode(message.payload()).await?;
+            black_box(crate::codec::value_to_event(&decoded.value)?);
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE * 2, all).await??;
     Ok(clock.stop())
 }
 

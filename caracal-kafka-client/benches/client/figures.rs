@@ -36,6 +36,14 @@ impl Clock {
     }
 }
 
+impl Run {
+    /// What so many of the events took that were handled.
+    pub(crate) fn of(self, events: usize, handled: usize) -> Self {
+        let part = events as f64 / handled as f64;
+        Self { wall: self.wall.mul_f64(part), cpu: self.cpu.map(|cpu| cpu * part) }
+    }
+}
+
 impl Figures {
     /// Of contenders that handle so many events a round.
     pub(crate) fn of(events: usize) -> Self {

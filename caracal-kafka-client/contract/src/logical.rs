@@ -65,21 +65,32 @@ impl FromStr for Uuid {
     type Err = LogicalError;
 
     fn from_str(text: &str) -> Result<Self, LogicalError> {
-        let mut bytes = [0; 16];
-        let mut digits = 0;
-        for (at, letter) in text.bytes().enumerate() {
-            match (at, char::from(letter).to_digit(16)) {
-                (8 | 13 | 18 | 23, _) if letter == b'-' => {}
-                (8 | 13 | 18 | 23, _) | (36.., _) | (_, None) => return Err(LogicalError::Uuid),
-                (_, Some(digit)) => {
-                    bytes[digits / 2] = bytes[digits / 2] << 4 | digit as u8;
-                    digits += 1;
-                }
-            }
-        }
-        if digits == 32 { Ok(Self(bytes)) } else { Err(LogicalError::Uuid) }
+        /// Where each byte's two digits are.
+        const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+        let text: &[u8; 36] = text.as_bytes().try_into().map_err(|_| LogicalError::Uuid)?;
+        let dashes = [8, 13, 18, 23].into_iter().all(|at| text[at] == b'-');
+        let mut wrong = 0;
+        let bytes = PLACES.map(|at| {
+            let (high, low) = (DIGITS[usize::from(text[at])], DIGITS[usize::from(text[at + 1])]);
+            wrong |= high | low;
+            high << 4 | low & 15
+        });
+        // What is no digit has bits that no digit has.
+        if dashes && wrong < 16 { Ok(Self(bytes)) } else { Err(LogicalError::Uuid) }
     }
 }
+
+/// The value of each letter as a hexadecimal digit; 255 for one that is none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [255; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        digits[b"0123456789abcdef"[digit as usize] as usize] = digit;
+        digits[b"0123456789ABCDEF"[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    digits
+};
 
 impl Serialize for Uuid {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {

@@ -45,11 +45,13 @@ struct Input<'d> {
     depth: u16,
 }
 
+#[cold]
 fn ends() -> Misfit {
     Misfit::new("the bytes end before the value does")
 }
 
 impl<'d> Input<'d> {
+    #[inline]
     fn take(&mut self, size: usize) -> Result<&'d [u8], Misfit> {
         let (taken, rest) = self.rest.split_at_checked(size).ok_or_else(ends)?;
         self.rest = rest;
@@ -62,7 +64,19 @@ impl<'d> Input<'d> {
         Ok(*taken)
     }
 
+    #[inline]
     fn long(&mut self) -> Result<i64, Misfit> {
+        // Most lengths and branches take one byte.
+        match self.rest {
+            [byte, rest @ ..] if *byte < 0x80 => {
+                self.rest = rest;
+                Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1))
+            }
+            _ => self.longer(),
+        }
+    }
+
+    fn longer(&mut self) -> Result<i64, Misfit> {
         let mut value = 0_u64;
         for (at, byte) in self.rest.iter().enumerate() {
             if at == 9 && *byte > 1 {
@@ -81,15 +95,18 @@ impl<'d> Input<'d> {
         i32::try_from(self.long()?).map_err(|_| Misfit::new("a number is longer than 32 bits"))
     }
 
+    #[inline]
     fn size(&mut self) -> Result<usize, Misfit> {
         usize::try_from(self.long()?).map_err(|_| Misfit::new("a length is below zero"))
     }
 
+    #[inline]
     fn bytes(&mut self) -> Result<&'d [u8], Misfit> {
         let size = self.size()?;
         self.take(size)
     }
 
+    #[inline]
     fn text(&mut self) -> Result<&'d str, Misfit> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Misfit::new("a text is not UTF-8"))
     }
@@ -121,6 +138,7 @@ impl<'d> Input<'d> {
         Ok(count)
     }
 
+    #[inline]
     fn choice(&mut self, of: usize) -> Result<usize, Misfit> {
         let at = self.size()?;
         if at < of {
@@ -130,6 +148,7 @@ impl<'d> Input<'d> {
         }
     }
 
+    #[inline]
     fn descend(&mut self) -> Result<(), Misfit> {
         self.depth += 1;
         if self.depth > DEPTH { Err(Misfit::new("it is nested too deeply")) } else { Ok(()) }
@@ -144,27 +163,38 @@ struct Reader<'i, 'd> {
 }
 
 impl<'i, 'd> Reader<'i, 'd> {
+    #[inline]
     fn node(&self) -> &'d Node {
         &self.plan.nodes[self.node]
     }
 
+    #[inline]
     fn to(self, node: usize) -> Self {
         Self { node, ..self }
     }
 
     /// Behind the writer's union.
+    #[inline]
     fn settled(self) -> Result<Self, Misfit> {
+        let mut this = self;
+        while let Node::Union(branches) = this.node() {
+            let at = this.input.choice(branches.len())?;
+            this = this.to(branches[at]);
+        }
+        Ok(this)
+    }
+
+    /// Behind the reader's union too.
+    #[inline]
+    fn bare(self) -> Result<Self, Misfit> {
         match self.node() {
-            Node::Union(branches) => {
-                let at = self.input.choice(branches.len())?;
-                self.to(branches[at]).settled()
-            }
+            Node::Branch { node, .. } => Ok(self.to(*node)),
+            Node::Union(_) => self.chosen(),
             _ => Ok(self),
         }
     }
 
-    /// Behind the reader's union too.
-    fn bare(self) -> Result<Self, Misfit> {
+    fn chosen(self) -> Result<Self, Misfit> {
         let settled = self.settled()?;
         match settled.node() {
             Node::Branch { node, .. } => Ok(settled.to(*node)),
@@ -288,10 +318,34 @@ impl<'i, 'd> serde::Deserializer<'d> for Reader<'i, 'd> {
     }
 
     as_any!(
-        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8
-        deserialize_u16 deserialize_u32 deserialize_u64 deserialize_f32 deserialize_f64 deserialize_char
-        deserialize_str deserialize_string deserialize_unit deserialize_map deserialize_identifier
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_u8 deserialize_u16 deserialize_u32
+        deserialize_u64 deserialize_f32 deserialize_f64 deserialize_char deserialize_unit deserialize_map
+        deserialize_identifier
     );
+
+    // What most fields are takes the short way.
+
+    #[inline]
+    fn deserialize_str<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        let this = self.bare()?;
+        match this.node() {
+            Node::Text { .. } => visitor.visit_borrowed_str(this.input.text()?),
+            _ => this.deserialize_any(visitor),
+        }
+    }
+
+    #[inline]
+    fn deserialize_string<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        self.deserialize_str(visitor)
+    }
+
+    #[inline]
+    fn deserialize_i64<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        match self.node() {
+            Node::Long(Number::I64) => visitor.visit_i64(self.input.long()?),
+            _ => self.deserialize_any(visitor),
+        }
+    }
 
     fn deserialize_any<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, Misfit> {
         let mut this = self.bare()?;

@@ -3,7 +3,7 @@
 //! a restart would see records again. Beyond it the partition is paused.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use slab::Slab;
@@ -276,6 +276,11 @@ impl<J> Machine<J> {
     /// Partitions to pause (`true`) and to resume, in this order.
     pub(crate) fn pauses(&mut self) -> Vec<(i32, bool)> {
         std::mem::take(&mut self.pauses)
+    }
+
+    /// Partitions that are paused.
+    pub(crate) fn paused(&self) -> BTreeSet<i32> {
+        self.partitions.iter().filter(|(_, place)| place.paused).map(|(partition, _)| *partition).collect()
     }
 
     /// What the group should be told: partition and next offset.

@@ -1,4 +1,4 @@
-//! The machine against a model of a topic, a group and a dead-letter topic: any order of failures,
+//! The machine against a model of a topic, a group of two members and a dead-letter topic: any order of failures,
 //! rebalances and crashes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +11,7 @@ use super::*;
 const PARTITIONS: i32 = 2;
 const RECORDS: i64 = 12;
 const KEYS: i64 = 3;
+const MEMBERS: usize = 2;
 
 fn machine(concurrency: usize, window: usize) -> Machine<i64> {
     let policy = RetryPolicy::default().with_attempts(3).with_first_pause(Duration::from_millis(10));
@@ -21,17 +22,22 @@ fn key(offset: i64) -> u64 {
     (offset % KEYS).unsigned_abs()
 }
 
-/// What the outside has: topic positions, commits, settled records.
+/// What the outside has: topic positions, commits, settled records; and two members that share the partitions.
 struct World {
-    machine: Machine<i64>,
+    members: Vec<Machine<i64>>,
+    owner: BTreeMap<i32, usize>,
     now: Duration,
     position: BTreeMap<i32, i64>,
+    /// Where each partition began when it was assigned last.
+    begin: BTreeMap<i32, i64>,
     committed: BTreeMap<i32, i64>,
     paused: BTreeSet<i32>,
-    /// With the caller: whether it is a dead letter, and its place.
-    out: BTreeMap<usize, (bool, i32, i64)>,
-    orphans: BTreeSet<usize>,
+    /// With a caller, by member and number: whether it is a dead letter, and its place.
+    out: BTreeMap<(usize, usize), (bool, i32, i64)>,
+    orphans: BTreeSet<(usize, usize)>,
     settled: BTreeSet<(i32, i64)>,
+    /// Of those, the ones since the partition was assigned.
+    settled_here: BTreeSet<(i32, i64)>,
     /// The newest record started, by partition and key, since the assignment.
     started: BTreeMap<(i32, u64), i64>,
 }
@@ -39,53 +45,74 @@ struct World {
 impl World {
     fn new(concurrency: usize, window: usize) -> Self {
         let mut world = Self {
-            machine: machine(concurrency, window),
+            members: (0..MEMBERS).map(|_| machine(concurrency, window)).collect(),
+            owner: BTreeMap::new(),
             now: Duration::ZERO,
             position: BTreeMap::new(),
+            begin: BTreeMap::new(),
             committed: BTreeMap::new(),
             paused: BTreeSet::new(),
             out: BTreeMap::new(),
             orphans: BTreeSet::new(),
             settled: BTreeSet::new(),
+            settled_here: BTreeSet::new(),
             started: BTreeMap::new(),
         };
-        (0..PARTITIONS).for_each(|partition| world.assign(partition));
+        (0..PARTITIONS).for_each(|partition| world.assign(partition, 0));
         world
     }
 
-    fn assign(&mut self, partition: i32) {
-        self.machine.assign(partition);
-        self.position.insert(partition, self.committed.get(&partition).copied().unwrap_or(0));
+    fn assign(&mut self, partition: i32, member: usize) {
+        self.members[member].assign(partition);
+        self.owner.insert(partition, member);
+        let begin = self.committed.get(&partition).copied().unwrap_or(0);
+        self.position.insert(partition, begin);
+        self.begin.insert(partition, begin);
+        self.settled_here.retain(|(of, _)| *of != partition);
         self.started.retain(|(of, _), _| *of != partition);
         self.paused.remove(&partition);
     }
 
-    fn rebalance(&mut self, partition: i32) {
-        self.machine.hold(partition);
-        let idle = self.machine.is_idle(partition);
-        let ours: Vec<usize> =
-            self.out.iter().filter(|(_, (_, of, _))| *of == partition).map(|(id, _)| *id).collect();
-        assert_eq!(idle, ours.iter().all(|id| self.orphans.contains(id)));
-        self.machine.revoke(partition);
-        self.orphans.extend(ours);
-        self.assign(partition);
+    /// The partition goes to a member, which may be the one that has it.
+    fn rebalance(&mut self, partition: i32, to: usize) {
+        let from = self.owner[&partition];
+        self.members[from].hold(partition);
+        let idle = self.members[from].is_idle(partition);
+        let theirs = self.out.iter().filter(|((of, _), (_, part, _))| *of == from && *part == partition);
+        let theirs: Vec<(usize, usize)> = theirs.map(|(id, _)| *id).collect();
+        assert_eq!(idle, theirs.iter().all(|id| self.orphans.contains(id)));
+        self.members[from].revoke(partition);
+        self.orphans.extend(theirs);
+        self.assign(partition, to);
     }
 
-    /// The process dies: all but the topic, the commits and the effects is gone.
-    fn crash(&mut self, concurrency: usize, window: usize) {
-        self.machine = machine(concurrency, window);
-        self.out.clear();
-        self.orphans.clear();
-        (0..PARTITIONS).for_each(|partition| self.assign(partition));
+    /// A process dies: all but the topic, the commits and the effects is gone, and the other one takes over.
+    fn crash(&mut self, member: usize, concurrency: usize, window: usize) {
+        self.members[member] = machine(concurrency, window);
+        self.out.retain(|(of, _), _| *of != member);
+        self.orphans.retain(|(of, _)| *of != member);
+        for partition in 0..PARTITIONS {
+            if self.owner[&partition] == member {
+                self.assign(partition, (member + 1) % MEMBERS);
+            }
+        }
     }
 
     fn deliver(&mut self, partition: i32) {
+        let owner = self.owner[&partition];
         let position = self.position.entry(partition).or_default();
         if *position < RECORDS && !self.paused.contains(&partition) {
-            assert!(self.machine.take(partition, *position, key(*position), *position));
+            assert!(self.members[owner].take(partition, *position, key(*position), *position));
             *position += 1;
         }
-        for (partition, pause) in self.machine.pauses() {
+        self.heed_pauses(owner);
+    }
+
+    fn heed_pauses(&mut self, member: usize) {
+        for (partition, pause) in self.members[member].pauses() {
+            if self.owner[&partition] != member {
+                continue;
+            }
             if pause {
                 self.paused.insert(partition)
             } else {
@@ -94,82 +121,83 @@ impl World {
         }
     }
 
-    fn start(&mut self) -> Result<(), TestCaseError> {
-        let Some(action) = self.machine.next(self.now) else { return Ok(()) };
+    fn start(&mut self, member: usize) -> Result<(), TestCaseError> {
+        let Some(action) = self.members[member].next(self.now) else { return Ok(()) };
         let (letter, id) = match action {
             Action::Handle(id) => (false, id),
             Action::DeadLetter(id) => (true, id),
         };
-        let offset = *self.machine.job(id).expect("it was just given out");
-        let partition = self.machine.entries[id].lane.partition;
-        for (other, (_, of, at)) in &self.out {
-            let together = *of == partition && key(*at) == key(offset);
-            prop_assert!(!together, "{other} of the same key is under way");
+        let offset = *self.members[member].job(id).expect("it was just given out");
+        let partition = self.members[member].entries[id].lane.partition;
+        prop_assert_eq!(self.owner[&partition], member, "it is another member's");
+        for ((of, other), (_, part, at)) in &self.out {
+            let together = *of == member && *part == partition && key(*at) == key(offset);
+            prop_assert!(!together, "{} of the same key is under way", other);
+        }
+        for before in (self.begin[&partition]..offset).filter(|before| key(*before) == key(offset)) {
+            let settled = self.settled_here.contains(&(partition, before));
+            prop_assert!(settled, "{} comes before {} of its key", offset, before);
         }
         let newest = self.started.entry((partition, key(offset))).or_insert(offset);
-        prop_assert!(*newest <= offset, "{offset} after {newest}");
+        prop_assert!(*newest <= offset, "{} after {}", offset, newest);
         *newest = offset;
-        prop_assert!(self.out.insert(id, (letter, partition, offset)).is_none());
+        prop_assert!(self.out.insert((member, id), (letter, partition, offset)).is_none());
         Ok(())
     }
 
     fn finish(&mut self, which: usize, how: u8) {
         let Some(id) = self.out.keys().nth(which % self.out.len().max(1)).copied() else { return };
         let Some((letter, partition, offset)) = self.out.remove(&id) else { return };
-        let good = how.is_multiple_of(2);
+        let verdict = match how {
+            1 | 3 => Verdict::Retry,
+            5 => Verdict::Postpone,
+            7 => Verdict::DeadLetter,
+            _ => Verdict::Done,
+        };
+        let good = if letter { how.is_multiple_of(2) } else { verdict == Verdict::Done };
+        let orphan = self.orphans.remove(&id);
         if good {
             // The effect is outside the process, also when the partition has gone.
             self.settled.insert((partition, offset));
+            if !orphan {
+                self.settled_here.insert((partition, offset));
+            }
         }
+        let (member, id) = id;
         if letter {
-            self.machine.dead_lettered(id, good, self.now);
+            self.members[member].dead_lettered(id, good, self.now);
         } else {
-            let verdict = match how {
-                0 | 2 => Verdict::Done,
-                1 | 3 => Verdict::Retry,
-                5 => Verdict::Postpone,
-                7 => Verdict::DeadLetter,
-                _ => Verdict::Done,
-            };
-            self.machine.finished(id, verdict, self.now);
+            self.members[member].finished(id, verdict, self.now);
         }
-        self.orphans.remove(&id);
-        for (partition, pause) in self.machine.pauses() {
-            if pause {
-                self.paused.insert(partition)
-            } else {
-                self.paused.remove(&partition)
-            };
-        }
+        self.heed_pauses(member);
     }
 
-    fn commit(&mut self, told: bool) -> Result<(), TestCaseError> {
-        for (partition, to) in self.machine.commits() {
+    fn commit(&mut self, member: usize, told: bool) -> Result<(), TestCaseError> {
+        for (partition, to) in self.members[member].commits() {
+            prop_assert_eq!(self.owner[&partition], member, "it is another member's");
             for offset in 0..to {
-                prop_assert!(
-                    self.settled.contains(&(partition, offset)),
-                    "{partition}@{offset} would be lost"
-                );
+                let settled = self.settled.contains(&(partition, offset));
+                prop_assert!(settled, "{}@{} would be lost", partition, offset);
             }
             if told {
                 let before = self.committed.insert(partition, to);
                 prop_assert!(before.is_none_or(|before| before <= to), "the group went back");
             }
-            self.machine.committed(partition, to, told);
+            self.members[member].committed(partition, to, told);
         }
         Ok(())
     }
 
     fn step(&mut self, (what, which, how): (u8, u8, u8)) -> Result<(), TestCaseError> {
-        let partition = i32::from(which) % PARTITIONS;
+        let (partition, member) = (i32::from(which) % PARTITIONS, usize::from(which) / 2 % MEMBERS);
         match what {
             0..=3 => self.deliver(partition),
-            4..=7 => self.start()?,
+            4..=7 => self.start(self.owner[&partition])?,
             8..=10 => self.finish(usize::from(which), how),
             11 => self.now += Duration::from_millis(u64::from(which)),
-            12 => self.commit(how.is_multiple_of(3))?,
-            13 => self.rebalance(partition),
-            _ => self.crash(1 + usize::from(how), 3),
+            12 => self.commit(member, how.is_multiple_of(3))?,
+            13 => self.rebalance(partition, member),
+            _ => self.crash(member, 1 + usize::from(how), 3),
         }
         Ok(())
     }
@@ -178,11 +206,12 @@ impl World {
     fn drain(&mut self) -> Result<(), TestCaseError> {
         for _ in 0..2_000 {
             (0..PARTITIONS).for_each(|partition| self.deliver(partition));
-            self.start()?;
+            (0..MEMBERS).try_for_each(|member| self.start(member))?;
             self.finish(0, 0);
+            self.finish(1, 0);
             self.now += Duration::from_millis(50);
         }
-        self.commit(true)
+        (0..MEMBERS).try_for_each(|member| self.commit(member, true))
     }
 }
 
@@ -198,7 +227,7 @@ proptest! {
         let mut world = World::new(concurrency, window);
         for step in steps {
             world.step(step)?;
-            prop_assert!(world.machine.running <= 8);
+            prop_assert!(world.members.iter().all(|member| member.running <= 8));
         }
         world.drain()?;
         for partition in 0..PARTITIONS {

@@ -10,6 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use tokio::sync::Notify;
 
+use super::client::Wakes;
 use super::slots::{Outcome, Slots};
 use crate::context::Context;
 use crate::error;
@@ -22,6 +23,7 @@ pub(super) struct Deliveries {
     pub(super) shared: Arc<Shared>,
     /// Which of the outbox's clients this is.
     pub(super) client: u32,
+    pub(super) wakes: Arc<Wakes>,
 }
 
 /// What all clients of an outbox share.
@@ -103,11 +105,14 @@ impl ProducerContext for Deliveries {
             self.context.forget();
         }
         // Otherwise it was given up before, and is counted as unknown since.
-        if let Ok(unasked) = self.shared.slots.settle(self.client, slot, outcome) {
+        let wake = |waker| self.wakes.wake(waker);
+        if let Ok(unasked) = self.shared.slots.settle(self.client, slot, outcome, wake) {
             counter.fetch_add(1, Ordering::Release);
             complain(&self.shared.topic, unasked);
         }
-        if self.shared.waiting.load(Ordering::Relaxed) > 0 {
+        let waiting = self.shared.waiting.load(Ordering::Relaxed) > 0;
+        let late = self.wakes.outcome(waiting);
+        if waiting && !late {
             self.shared.room.notify_waiters();
         }
     }

@@ -58,8 +58,15 @@ impl Slots {
         let _ = self.shard(slot % SHARDS).try_remove(slot / SHARDS);
     }
 
-    /// The outcome is known. Hands it back when nobody will ask for it; `false` when it was settled before.
-    pub(crate) fn settle(&self, client: u32, slot: usize, outcome: Outcome) -> Result<Option<Outcome>, ()> {
+    /// The outcome is known; `wake` is for whoever waits. Hands it back when nobody will ask for it; an error when it
+    /// was settled before.
+    pub(crate) fn settle(
+        &self,
+        client: u32,
+        slot: usize,
+        outcome: Outcome,
+        wake: impl FnOnce(Waker),
+    ) -> Result<Option<Outcome>, ()> {
         let mut shard = self.shard(slot % SHARDS);
         let Some(found) = shard.get_mut(slot / SHARDS) else { return Err(()) };
         if found.client != client || matches!(found.state, State::Known(_)) {
@@ -69,7 +76,7 @@ impl Slots {
             State::Pending(waker) => {
                 drop(shard);
                 if let Some(waker) = waker {
-                    waker.wake();
+                    wake(waker);
                 }
                 Ok(None)
             }
@@ -160,14 +167,18 @@ mod tests {
         let waker = Waker::noop();
         let asked = slots.open(0);
         assert!(slots.poll(asked, waker).is_pending());
-        assert_eq!(slots.settle(0, asked, WRITTEN), Ok(None));
+        assert_eq!(slots.settle(0, asked, WRITTEN, Waker::wake), Ok(None));
         assert_eq!(slots.poll(asked, waker), Poll::Ready(WRITTEN));
         let forgotten = slots.open(0);
         assert_eq!(slots.forget(forgotten), None);
-        assert_eq!(slots.settle(0, forgotten, WRITTEN), Ok(Some(WRITTEN)), "nobody asks any more");
+        assert_eq!(
+            slots.settle(0, forgotten, WRITTEN, Waker::wake),
+            Ok(Some(WRITTEN)),
+            "nobody asks any more"
+        );
         let late = slots.open(0);
-        assert_eq!(slots.settle(0, late, WRITTEN), Ok(None));
-        assert_eq!(slots.settle(0, late, WRITTEN), Err(()), "it was settled");
+        assert_eq!(slots.settle(0, late, WRITTEN, Waker::wake), Ok(None));
+        assert_eq!(slots.settle(0, late, WRITTEN, Waker::wake), Err(()), "it was settled");
         assert_eq!(slots.forget(late), Some(WRITTEN));
         let unsent = slots.open(0);
         slots.take_back(unsent);
@@ -181,10 +192,10 @@ mod tests {
         let (old, unasked, new) = (slots.open(1), slots.open(1), slots.open(2));
         assert_eq!(slots.forget(unasked), None);
         slots.abandon(1, &unknown);
-        assert_eq!(slots.settle(1, old, WRITTEN), Err(()), "too late");
+        assert_eq!(slots.settle(1, old, WRITTEN, Waker::wake), Err(()), "too late");
         assert_eq!(slots.poll(old, Waker::noop()), Poll::Ready(unknown));
         let again = slots.open(2);
-        assert_eq!(slots.settle(1, again, WRITTEN), Err(()), "another client's");
+        assert_eq!(slots.settle(1, again, WRITTEN, Waker::wake), Err(()), "another client's");
         assert!(slots.poll(new, Waker::noop()).is_pending());
         assert_eq!(slots.len(), 2);
     }
@@ -200,7 +211,7 @@ mod tests {
                 if at % 3 == 0 {
                     let (slot, offset) = open.swap_remove(which.index(open.len()));
                     let outcome = Outcome::Written { partition: 0, offset };
-                    prop_assert_eq!(slots.settle(0, slot, outcome.clone()), Ok(None));
+                    prop_assert_eq!(slots.settle(0, slot, outcome.clone(), Waker::wake), Ok(None));
                     prop_assert_eq!(slots.poll(slot, Waker::noop()), Poll::Ready(outcome));
                 }
             }

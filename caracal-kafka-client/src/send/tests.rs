@@ -27,7 +27,8 @@ fn producer(bootstrap: &str, queue: &str) -> Producer<MeteringEvent> {
 
 fn outcome(code: Code) -> Outcome {
     let context = Context::new("x".to_owned().into());
-    let deliveries = Deliveries { context, shared: Arc::new(Shared::of("t")), client: 0 };
+    let deliveries =
+        Deliveries { context, shared: Arc::new(Shared::of("t")), client: 0, wakes: Arc::default() };
     deliveries.failed(&KafkaError::MessageProduction(code))
 }
 
@@ -183,11 +184,15 @@ async fn a_handle_can_be_polled_before_and_after() {
 fn every_record_is_counted() {
     let shared = Arc::new(Shared::of("t"));
     shared.taken.store(3, Ordering::Release);
-    let deliveries =
-        Deliveries { context: Context::new("x".to_owned().into()), shared: Arc::clone(&shared), client: 0 };
+    let deliveries = Deliveries {
+        context: Context::new("x".to_owned().into()),
+        shared: Arc::clone(&shared),
+        client: 0,
+        wakes: Arc::default(),
+    };
     let error = KafkaError::MessageProduction(Code::MessageSizeTooLarge);
     let slot = shared.slots.open(0);
-    assert_eq!(shared.slots.settle(0, slot, deliveries.failed(&error)), Ok(None));
+    assert_eq!(shared.slots.settle(0, slot, deliveries.failed(&error), std::task::Waker::wake), Ok(None));
     let report = shared.report();
     assert_eq!((report.written, report.not_written, report.unknown), (0, 0, 3));
     assert_eq!(shared.open(), 3, "none is settled by librdkafka yet");

@@ -12,12 +12,12 @@ use rdkafka::producer::{
 };
 use rdkafka::{ClientConfig, ClientContext};
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::config;
 use crate::context::Context;
 use crate::error::{self, ConnectError};
+use crate::seek::off;
 use crate::send::{Message, headers};
 
 /// A full queue is looked at again after this long.
@@ -195,15 +195,4 @@ impl Client {
             _ => Ended::Unusable(why),
         }
     }
-}
-
-/// Has a thread of its own do what cannot be cancelled: a runtime waits for its own when it ends.
-pub(super) async fn off<T: Send + 'static>(
-    call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
-) -> Result<T, KafkaError> {
-    let (tell, told) = oneshot::channel();
-    std::thread::spawn(move || {
-        let _ = tell.send(call());
-    });
-    told.await.unwrap_or(Err(KafkaError::Canceled))
 }

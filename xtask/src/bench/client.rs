@@ -55,6 +55,7 @@ fn measure(arguments: &ClientArguments, name: &caracal_cluster::names::ClusterNa
     bench.args(["bench", "--quiet", "--package", "caracal-kafka-client", "--bench", "client", "--"]);
     bench.arg("--producer-profile").arg(clusters::profile(name, "producer")?);
     bench.arg("--consumer-profile").arg(clusters::profile(name, "consumer")?);
+    bench.arg("--admin-profile").arg(clusters::profile(name, "admin")?);
     bench.args(["--rounds", &arguments.rounds.to_string(), "--events", &arguments.events.to_string()]);
     let output = bench.stderr(std::process::Stdio::inherit()).output()?;
     anyhow::ensure!(output.status.success(), "the bench program failed; its output is above");

@@ -1,6 +1,6 @@
 //! [`Kafka`]: one profile, checked once, from which producers and consumers are made.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -9,12 +9,14 @@ use rdkafka::metadata::Metadata;
 use tokio::sync::oneshot;
 
 use crate::config;
+use crate::connection::Connection;
 use crate::consumer::{Consumer, ConsumerOptions, Group};
 use crate::context::Context;
 use crate::credentials::Credentials;
 use crate::diagnose::diagnose;
 use crate::error::{self, ConnectError};
 use crate::events::Event;
+use crate::look::{self, Found};
 use crate::producer::{CloseReport, Producer, ProducerOptions};
 use crate::profile::ConnectionProfile;
 use crate::registry::Registry;
@@ -52,9 +54,10 @@ pub struct Kafka {
 
 #[derive(Debug)]
 struct Shared {
-    profile: ConnectionProfile,
+    connection: Connection,
     service: Service,
-    credentials: Credentials,
+    /// Replaced as a whole when their files were.
+    credentials: RwLock<Arc<Credentials>>,
     registry: Option<Arc<Registry>>,
     outboxes: Mutex<Outboxes>,
 }
@@ -68,12 +71,12 @@ struct Outboxes {
 }
 
 impl Kafka {
-    /// Reads the profile's files, logs in to a broker, and asks the registry whether it is one; at
-    /// most 15 seconds.
+    /// Reads certificates, key and password, logs in to a broker, and asks the registry whether it is one; at
+    /// most 15 seconds. What is wrong is told here, with cause and next step, and not by the first record.
     ///
     /// # Errors
-    /// [`ConnectError`]: a file is missing, open to others or wrong; no broker let the client in;
-    /// the registry does not answer.
+    /// [`ConnectError`]: a file is missing, open to others or wrong, a certificate has expired; no broker let
+    /// the client in; the registry does not answer.
     ///
     /// ```no_run
     /// use caracal_kafka_client::{Kafka, Service, profile::ConnectionProfile};
@@ -83,25 +86,27 @@ impl Kafka {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn connect(profile: ConnectionProfile, service: Service) -> Result<Self, ConnectError> {
-        Self::connect_within(profile, service, CONNECT).await
+    pub async fn connect(to: impl Into<Connection>, service: Service) -> Result<Self, ConnectError> {
+        Self::connect_within(to, service, CONNECT).await
     }
 
-    /// [`connect`](Self::connect) with another deadline.
+    /// [`connect`](Self::connect) with another deadline. When no broker lets the client in, the search for the cause
+    /// may take four seconds more.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
     pub async fn connect_within(
-        profile: ConnectionProfile,
+        to: impl Into<Connection>,
         service: Service,
         deadline: Duration,
     ) -> Result<Self, ConnectError> {
-        for key in profile.unknown_keys() {
+        let connection = to.into();
+        for key in connection.profile.unknown_keys() {
             tracing::warn!(key, "the connection profile has a key that this version does not know");
         }
-        let credentials = Credentials::read(&profile)?;
-        let registry = Registry::new(&profile, &credentials)?;
-        let kafka = Self::of(profile, service, credentials, registry);
+        let credentials = Credentials::read(&connection)?;
+        let registry = Registry::new(&connection.profile, &credentials)?;
+        let kafka = Self::of(connection, service, credentials, registry);
         let registry_answers = async {
             match &kafka.shared.registry {
                 Some(registry) => registry.ping().await,
@@ -113,13 +118,18 @@ impl Kafka {
     }
 
     fn of(
-        profile: ConnectionProfile,
+        connection: Connection,
         service: Service,
         credentials: Credentials,
         registry: Option<Arc<Registry>>,
     ) -> Self {
-        let outboxes = Mutex::default();
-        Self { shared: Arc::new(Shared { profile, service, credentials, registry, outboxes }) }
+        let (outboxes, credentials) = (Mutex::default(), RwLock::new(Arc::new(credentials)));
+        Self { shared: Arc::new(Shared { connection, service, credentials, registry, outboxes }) }
+    }
+
+    fn credentials(&self) -> Arc<Credentials> {
+        // Replaced as a whole, so a panic elsewhere leaves nothing half done.
+        Arc::clone(&self.shared.credentials.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Closes every producer that was made from this connection, all of them within the deadline, and counts
@@ -159,7 +169,7 @@ impl Kafka {
 
     /// The profile that this connection is by.
     pub fn profile(&self) -> &ConnectionProfile {
-        &self.shared.profile
+        &self.shared.connection.profile
     }
 
     /// A producer of one event type, to its topic.
@@ -188,11 +198,11 @@ impl Kafka {
     }
 
     pub(crate) fn config(&self) -> ClientConfig {
-        config::base(&self.shared.profile, &self.shared.credentials, self.shared.service.name())
+        config::base(self.profile(), &self.credentials(), self.shared.service.name())
     }
 
     pub(crate) fn context(&self) -> Context {
-        Context::new(self.shared.credentials.password.clone())
+        Context::new(self.credentials().password.clone())
     }
 
     /// Judges what a client learnt about `topic`.
@@ -203,7 +213,7 @@ impl Kafka {
     ) -> Result<i32, ConnectError> {
         let failed = |why: String| ConnectError::Topic {
             topic: topic.to_owned(),
-            principal: self.shared.profile.principal.clone(),
+            principal: self.profile().principal.clone(),
             why,
         };
         let metadata = metadata.map_err(|error| failed(error::code(&error)))?;
@@ -220,7 +230,7 @@ impl Kafka {
     #[cfg(all(test, unix))]
     pub(crate) fn unproved(profile: ConnectionProfile, credentials: Credentials) -> Self {
         let service = Service::named("test");
-        Self::of(profile, service, credentials, None)
+        Self::of(profile.into(), service, credentials, None)
     }
 
     /// One log-in, on a client of its own that is dropped behind it.
@@ -242,14 +252,23 @@ impl Kafka {
         let watched = std::thread::spawn(move || watch(&client, &watching, told, started, deadline));
         let result = tokio::task::spawn_blocking(move || watched.join()).await;
         let Err(found) = outcome(result) else { return Ok(()) };
+        let waited = started.elapsed();
         let symptom = context.symptom();
         let diagnosis = symptom.as_ref().map_or_else(|| diagnose(""), |symptom| symptom.diagnosis);
+        let profile = self.profile();
+        // A broker that looked at a password has no quarrel with the certificates.
+        let looked = match diagnosis.beyond_tls {
+            true => None,
+            false => look::look(&profile.kafka.bootstrap, &self.credentials().kafka_tls).await,
+        };
+        let Found { cause, next } = looked
+            .unwrap_or_else(|| Found { cause: diagnosis.cause.to_owned(), next: diagnosis.next.to_owned() });
         Err(ConnectError::Broker {
-            bootstrap: self.shared.profile.kafka.bootstrap.join(", "),
-            principal: self.shared.profile.principal.clone(),
-            waited: started.elapsed(),
-            cause: diagnosis.cause,
-            next: diagnosis.next,
+            bootstrap: profile.kafka.bootstrap.join(", "),
+            principal: profile.principal.clone(),
+            waited,
+            cause: cause.into(),
+            next: next.into(),
             symptom: symptom.map_or(found, |symptom| symptom.reason),
         })
     }
@@ -318,3 +337,7 @@ mod tests {
         assert!(outcome(Err(())).is_err_and(|why| why.contains("by itself")));
     }
 }
+
+#[cfg(test)]
+#[path = "connect_tests.rs"]
+mod broken;

@@ -4,6 +4,7 @@ mod avro;
 mod codec;
 mod config;
 mod connect;
+mod connection;
 mod consumer;
 mod context;
 mod credentials;
@@ -12,6 +13,7 @@ mod diagnose;
 mod error;
 mod flow;
 mod handler;
+mod look;
 mod offline;
 mod producer;
 mod record;
@@ -25,6 +27,7 @@ mod wire;
 // The public interface.
 pub use caracal_kafka_contract::{events, profile, schema};
 pub use connect::{Kafka, Service, librdkafka_version};
+pub use connection::{Connection, ConnectionBuilder, Source};
 pub use consumer::{ConsumeFrom, Consumer, ConsumerOptions, Group};
 pub use dead_letter::Failure;
 pub use error::{
@@ -38,6 +41,6 @@ pub use producer::{
     BatchReport, CloseReport, Compression, Delivery, DeliveryHandle, Producer, ProducerOptions, RecordOptions,
 };
 pub use record::{Position, RawRecord, Received, RecordHeader};
-pub use registry::{SubjectStrategy, WriterSchema};
+pub use registry::{SchemaRegistry, SubjectStrategy, WriterSchema};
 pub use shutdown::{Shutdown, ShutdownTrigger};
 pub use transaction::{Processed, TransactionOptions, TransactionReport, Transactions};

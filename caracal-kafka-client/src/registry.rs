@@ -6,6 +6,7 @@
 //! once, however many ask it at once.
 
 mod calls;
+mod direct;
 mod flights;
 mod subject;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::profile::ConnectionProfile;
 use crate::schema::{Kind, Resolver, Schema};
 use crate::wire;
 use calls::{Calls, Fault, Found};
+pub use direct::SchemaRegistry;
 use flights::Flights;
 pub use subject::{SubjectStrategy, WriterSchema};
 
@@ -62,7 +64,7 @@ impl Registry {
         credentials: &Credentials,
     ) -> Result<Option<Arc<Self>>, ConnectError> {
         let Some(endpoint) = &profile.registry else { return Ok(None) };
-        let calls = Calls::new(&endpoint.url, credentials, profile.qualified(""))?;
+        let calls = Calls::new(&endpoint.url, credentials, profile.qualified(""), calls::TIMEOUT)?;
         Ok(Some(Arc::new(Self {
             calls: Arc::new(calls),
             by_id: Flights::kept(),

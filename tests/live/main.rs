@@ -14,6 +14,7 @@
 mod acls;
 mod certs;
 mod client;
+mod client_connects;
 mod client_schemas;
 mod client_writes;
 mod clients;
@@ -22,6 +23,7 @@ mod converge;
 mod credentials;
 mod dashboard;
 mod doctor;
+mod examples;
 mod groups;
 mod jdk;
 mod kraft;
@@ -58,15 +60,17 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 29] = [
+    let groups: [&[Test]; 31] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
         jdk::TESTS,
         clients::TESTS,
         client::TESTS,
+        client_connects::TESTS,
         client_schemas::TESTS,
         client_writes::TESTS,
+        examples::TESTS,
         scram::TESTS,
         secrets::TESTS,
         doctor::TESTS,

@@ -15,7 +15,8 @@ use crate::credentials::Credentials;
 use crate::error::ConnectError;
 use crate::schema::Schema;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a service waits for one answer.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most schemas that one may refer to, those that these refer to included.
 const REFERENCES: usize = 100;
@@ -67,7 +68,12 @@ impl Fault {
 }
 
 impl Calls {
-    pub(super) fn new(url: &str, credentials: &Credentials, namespace: String) -> Result<Self, ConnectError> {
+    pub(super) fn new(
+        url: &str,
+        credentials: &Credentials,
+        namespace: String,
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
         let url = url.trim_end_matches('/').to_owned();
         let failed = |why: String| ConnectError::Registry { url: url.clone(), why };
         let mut headers = HeaderMap::new();
@@ -80,13 +86,13 @@ impl Calls {
                 .tls_backend_preconfigured((*credentials.registry_tls).clone())
                 .default_headers(headers.clone())
                 .no_proxy()
-                .connect_timeout(TIMEOUT)
-                .timeout(TIMEOUT)
+                .connect_timeout(timeout)
+                .timeout(timeout)
         };
         let http = builder().build().map_err(|error| failed(chain(&error)))?;
         let settings = SrSettings::new_builder(url.clone())
             .no_proxy()
-            .set_timeout(TIMEOUT)
+            .set_timeout(timeout)
             .build_with(builder())
             .map_err(|error| failed(text(&error)))?;
         Ok(Self { url, namespace, settings, http })
@@ -99,7 +105,9 @@ impl Calls {
     pub(super) async fn ping(&self) -> Result<(), ConnectError> {
         let failed = |why: String| ConnectError::Registry { url: self.url.clone(), why };
         let answer = self.http.get(format!("{}/schemas/types", self.url)).send().await.map_err(|error| {
-            failed(format!("{}; start the registry, or correct `registry.url`", chain(&error)))
+            let why = chain(&error);
+            let next = next_step(&self.url, &why);
+            failed(format!("{why}; {next}"))
         })?;
         let status = answer.status();
         if matches!(status.as_u16(), 401 | 403) {
@@ -144,7 +152,15 @@ impl Calls {
     /// Not the library's: its calls know nothing of `normalize`.
     async fn post(&self, path: &str, body: &serde_json::Value, normalize: bool) -> Result<Found, Fault> {
         let url = format!("{}{path}{}", self.url, if normalize { "?normalize=true" } else { "" });
-        let sent = self.http.post(url).json(body).send().await;
+        Self::answer(self.http.post(url).json(body)).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<serde_json::Value, Fault> {
+        Self::answer(self.http.get(format!("{}{path}", self.url))).await
+    }
+
+    async fn answer<T: serde::de::DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<T, Fault> {
+        let sent = request.send().await;
         let answer = sent.map_err(|error| Fault::Failed(chain(&error)))?;
         let status = answer.status();
         if status.is_success() {
@@ -201,6 +217,27 @@ impl Calls {
     }
 }
 
+/// What to do about a registry that gave no answer.
+fn next_step(url: &str, why: &str) -> &'static str {
+    let why = why.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    if says(&["invalidcontenttype", "corrupt message"]) {
+        "its port does not speak TLS: `registry.url` must begin with http://"
+    } else if says(&["unknownissuer", "badsignature"]) {
+        "take the certificates of the registry's own CA (`registry.tls.ca_file`)"
+    } else if says(&["not valid for", "notvalidforname"]) {
+        "use a name in `registry.url` that its certificate has"
+    } else if says(&["expired", "notvalidyet", "not valid yet"]) {
+        "have its certificate issued again, and check this machine's clock"
+    } else if says(&["received fatal alert"]) {
+        "it refused this client's certificate: `registry.tls` must name one that it trusts"
+    } else if url.starts_with("http://") && says(&["invalid http", "message completed", "reset by peer"]) {
+        "what listens there speaks no plain HTTP: if it speaks TLS, `registry.url` must begin with https://"
+    } else {
+        "start the registry, or correct `registry.url`"
+    }
+}
+
 /// RFC 7617.
 fn basic(user: &str, password: &SecretString) -> Result<HeaderValue, String> {
     let pair = SecretString::from(format!("{user}:{}", password.expose_secret()));
@@ -212,7 +249,7 @@ fn basic(user: &str, password: &SecretString) -> Result<HeaderValue, String> {
 }
 
 /// A subject as one part of a path; topics and records have letters, digits, `.`, `_` and `-` only.
-fn segment(subject: &str) -> String {
+pub(super) fn segment(subject: &str) -> String {
     let mut out = String::with_capacity(subject.len());
     for byte in subject.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-') {

@@ -24,6 +24,8 @@ struct Audit {
     seal: String,
     /// The newest offset of each partition.
     newest: BTreeMap<i64, i64>,
+    /// Lines that were written since the start.
+    logged: u64,
 }
 
 fn sealed(before: &str, line: &str) -> String {
@@ -55,7 +57,7 @@ impl Audit {
             line.clear();
         }
         file.set_len(whole)?;
-        Ok(Self { file, seal, newest })
+        Ok(Self { file, seal, newest, logged: 0 })
     }
 
     fn log(&mut self, received: &Received<PolicyDecision>) -> io::Result<()> {
@@ -69,6 +71,7 @@ impl Audit {
         self.file.write_all(format!("{text}\t{seal}\n").as_bytes())?;
         self.file.sync_data()?;
         self.seal = seal;
+        self.logged += 1;
         self.newest.insert(partition, offset);
         Ok(())
     }
@@ -83,13 +86,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut decisions = kafka.consumer::<PolicyDecision>(group, ConsumerOptions::default()).await?;
     let shutdown = Shutdown::on_signal()?;
     let mut tick = tokio::time::interval(Duration::from_millis(200));
-    let mut logged = 0_u64;
     // One after the other: an audit file has one order. A line that cannot be written ends the service, and
     // its record comes again.
     while !shutdown.is_due() {
         tokio::select! {
             handled = decisions.handle(async |received| audit.log(received)) => match handled {
-                Ok(()) => logged += 1,
+                Ok(()) => {}
                 Err(HandleError::Commit(error)) => eprintln!("{error}"),
                 Err(error) => return Err(error.into()),
             },
@@ -97,6 +99,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     decisions.close(Duration::from_secs(10)).await;
-    println!("{logged} decisions logged, the last seal is {}", audit.seal);
+    println!("{} decisions logged, the last seal is {}", audit.logged, audit.seal);
     Ok(())
 }

@@ -8,6 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::metadata::Metadata;
 use tokio::sync::oneshot;
 
+use crate::clock::Clock;
 use crate::config;
 use crate::connection::Connection;
 use crate::consumer::{Consumer, ConsumerOptions, Group};
@@ -60,6 +61,10 @@ struct Shared {
     credentials: RwLock<Arc<Credentials>>,
     registry: Option<Arc<Registry>>,
     outboxes: Mutex<Outboxes>,
+    clock: Clock,
+    /// Brokers of this process, in place of the connection's.
+    #[cfg(feature = "in-memory")]
+    memory: Option<Arc<crate::in_memory::Brokers>>,
 }
 
 /// The ways out that producers were given.
@@ -68,6 +73,26 @@ struct Outboxes {
     open: Vec<Weak<Outbox>>,
     /// Of those that are gone.
     gone: Arc<Mutex<CloseReport>>,
+}
+
+impl Shared {
+    fn new(
+        connection: Connection,
+        service: Service,
+        credentials: Credentials,
+        registry: Option<Arc<Registry>>,
+    ) -> Self {
+        Self {
+            connection,
+            service,
+            credentials: RwLock::new(Arc::new(credentials)),
+            registry,
+            outboxes: Mutex::default(),
+            clock: Clock::default(),
+            #[cfg(feature = "in-memory")]
+            memory: None,
+        }
+    }
 }
 
 impl Kafka {
@@ -123,8 +148,24 @@ impl Kafka {
         credentials: Credentials,
         registry: Option<Arc<Registry>>,
     ) -> Self {
-        let (outboxes, credentials) = (Mutex::default(), RwLock::new(Arc::new(credentials)));
-        Self { shared: Arc::new(Shared { connection, service, credentials, registry, outboxes }) }
+        Self { shared: Arc::new(Shared::new(connection, service, credentials, registry)) }
+    }
+
+    #[cfg(feature = "in-memory")]
+    pub(crate) fn of_memory(
+        connection: Connection,
+        service: Service,
+        brokers: Arc<crate::in_memory::Brokers>,
+        registry: Arc<Registry>,
+    ) -> Result<Self, ConnectError> {
+        let mut shared = Shared::new(connection, service, Credentials::none()?, Some(registry));
+        shared.memory = Some(brokers);
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// By which failed records wait.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 
     fn credentials(&self) -> Arc<Credentials> {
@@ -198,6 +239,10 @@ impl Kafka {
     }
 
     pub(crate) fn config(&self) -> ClientConfig {
+        #[cfg(feature = "in-memory")]
+        if let Some(brokers) = &self.shared.memory {
+            return brokers.config(self.shared.service.name());
+        }
         config::base(self.profile(), &self.credentials(), self.shared.service.name())
     }
 

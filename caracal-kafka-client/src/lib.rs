@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod avro;
+mod clock;
 mod codec;
 mod config;
 mod connect;
@@ -13,6 +14,8 @@ mod diagnose;
 mod error;
 mod flow;
 mod handler;
+#[cfg(feature = "in-memory")]
+mod in_memory;
 mod look;
 mod offline;
 mod producer;
@@ -36,6 +39,8 @@ pub use error::{
 };
 pub use flow::RetryPolicy;
 pub use handler::{Handled, Handler, RunReport};
+#[cfg(feature = "in-memory")]
+pub use in_memory::{Fault, InMemory};
 pub use offline::{EventDecoder, EventEncoder};
 pub use producer::{
     BatchReport, CloseReport, Compression, Delivery, DeliveryHandle, Producer, ProducerOptions, RecordOptions,

@@ -8,6 +8,8 @@
 mod calls;
 mod direct;
 mod flights;
+#[cfg(feature = "in-memory")]
+mod memory;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,8 @@ use crate::wire;
 use calls::{Calls, Fault, Found};
 pub use direct::SchemaRegistry;
 use flights::Flights;
+#[cfg(feature = "in-memory")]
+pub(crate) use memory::Memory;
 pub use subject::{SubjectStrategy, WriterSchema};
 
 /// One registry, for all producers and consumers of a connection.
@@ -65,12 +69,22 @@ impl Registry {
     ) -> Result<Option<Arc<Self>>, ConnectError> {
         let Some(endpoint) = &profile.registry else { return Ok(None) };
         let calls = Calls::new(&endpoint.url, credentials, profile.qualified(""), calls::TIMEOUT)?;
-        Ok(Some(Arc::new(Self {
+        Ok(Some(Self::by(calls)))
+    }
+
+    /// One without a network.
+    #[cfg(feature = "in-memory")]
+    pub(crate) fn in_memory(memory: Arc<Memory>) -> Arc<Self> {
+        Self::by(Calls::in_memory(memory))
+    }
+
+    fn by(calls: Calls) -> Arc<Self> {
+        Arc::new(Self {
             calls: Arc::new(calls),
             by_id: Flights::kept(),
             ids: Flights::kept(),
             latest: Flights::passing(),
-        })))
+        })
     }
 
     pub(crate) fn url(&self) -> &str {

@@ -116,7 +116,6 @@ struct Run<'a, E: Event, H> {
     rebalances: mpsc::UnboundedReceiver<Rebalance>,
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
     leaving: Option<Leaving>,
-    started: Instant,
     commit_at: Instant,
     report: RunReport,
 }
@@ -136,8 +135,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         for partition in client.assignment().map(|list| partitions(&list)).unwrap_or_default() {
             machine.assign(partition);
         }
-        let started = Instant::now();
-        let commit_at = started + options.commit_interval;
+        let commit_at = Instant::now() + options.commit_interval;
         Self {
             consumer,
             client,
@@ -147,7 +145,6 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
             rebalances,
             reports: mpsc::unbounded_channel(),
             leaving: None,
-            started,
             commit_at,
             report: RunReport::default(),
         }
@@ -214,12 +211,12 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
     }
 
     fn now(&self) -> Duration {
-        self.started.elapsed()
+        self.consumer.kafka.clock().now()
     }
 
     fn wake_at(&self) -> Instant {
-        let tick = Instant::now() + TICK;
-        self.machine.wake_at().map_or(tick, |at| (self.started + at).min(tick))
+        let due = self.machine.wake_at().map(|at| at.saturating_sub(self.now()));
+        Instant::now() + due.map_or(TICK, |due| due.min(TICK))
     }
 
     fn take(&mut self, raw: RawRecord, log_append_time: bool) {

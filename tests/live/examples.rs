@@ -51,13 +51,13 @@ fn build() -> Result<PathBuf> {
 }
 
 /// Topics and subjects that nobody else uses.
-struct Space {
+pub(crate) struct Space {
     prefix: String,
     topics: Vec<String>,
 }
 
 impl Space {
-    fn new(topics: &[&str]) -> Result<Self> {
+    pub(crate) fn new(topics: &[&str]) -> Result<Self> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let prefix = format!("ex{}.", since.as_millis());
         let topics: Vec<String> = topics.iter().map(|topic| format!("{prefix}{topic}")).collect();
@@ -67,18 +67,22 @@ impl Space {
         Ok(Self { prefix, topics })
     }
 
+    pub(crate) fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
     fn profile(&self) -> Result<PathBuf> {
         Ok(cluster::shared()?.dir()?.client(&"admin".parse()?).join("profile.toml"))
     }
 
-    async fn kafka(&self) -> Result<Kafka> {
+    pub(crate) async fn kafka(&self) -> Result<Kafka> {
         let mut profile = ConnectionProfile::load(self.profile()?)?;
         profile.namespace = Some(self.prefix.clone());
         Ok(Kafka::connect(profile, Service::named("live-suite")).await?)
     }
 
     /// Writes events, and their schema where it is not registered.
-    fn write<E: Event>(&self, events: &[E]) -> Result<()> {
+    pub(crate) fn write<E: Event>(&self, events: &[E]) -> Result<()> {
         block(async {
             let kafka = self.kafka().await?;
             let options = ProducerOptions { register_schema: true, ..ProducerOptions::default() };
@@ -102,7 +106,7 @@ impl Space {
         Ok(cluster::shared()?.home().join(format!("{}{name}", self.prefix)))
     }
 
-    fn gone(self) -> Result<()> {
+    pub(crate) fn gone(self) -> Result<()> {
         let words: Vec<&str> = self.topics.iter().map(String::as_str).collect();
         operate(cluster::shared()?, &[&["topics", "delete", "--yes"], &words[..]].concat())?.succeeded()?;
         Ok(())

@@ -14,6 +14,7 @@
 mod acls;
 mod certs;
 mod client;
+mod client_behaviour;
 mod client_connects;
 mod client_schemas;
 mod client_writes;
@@ -60,13 +61,14 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 31] = [
+    let groups: [&[Test]; 32] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
         jdk::TESTS,
         clients::TESTS,
         client::TESTS,
+        client_behaviour::TESTS,
         client_connects::TESTS,
         client_schemas::TESTS,
         client_writes::TESTS,

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::fmt;
+#[cfg(feature = "in-memory")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -33,8 +35,17 @@ pub(super) struct Calls {
     pub(super) url: String,
     /// Put before the subjects of references.
     namespace: String,
-    settings: SrSettings,
-    http: reqwest::Client,
+    way: Way,
+}
+
+/// How it is reached.
+enum Way {
+    Http {
+        settings: SrSettings,
+        http: reqwest::Client,
+    },
+    #[cfg(feature = "in-memory")]
+    Memory(Arc<super::memory::Memory>),
 }
 
 /// The settings would show the log-in.
@@ -95,7 +106,12 @@ impl Calls {
             .set_timeout(timeout)
             .build_with(builder())
             .map_err(|error| failed(text(&error)))?;
-        Ok(Self { url, namespace, settings, http })
+        Ok(Self { url, namespace, way: Way::Http { settings, http } })
+    }
+
+    #[cfg(feature = "in-memory")]
+    pub(super) fn in_memory(memory: Arc<super::memory::Memory>) -> Self {
+        Self { url: "memory".into(), namespace: String::new(), way: Way::Memory(memory) }
     }
 
     pub(super) fn qualified(&self, subject: &str) -> String {
@@ -104,7 +120,12 @@ impl Calls {
 
     pub(super) async fn ping(&self) -> Result<(), ConnectError> {
         let failed = |why: String| ConnectError::Registry { url: self.url.clone(), why };
-        let answer = self.http.get(format!("{}/schemas/types", self.url)).send().await.map_err(|error| {
+        let http = match &self.way {
+            Way::Http { http, .. } => http,
+            #[cfg(feature = "in-memory")]
+            Way::Memory(_) => return Ok(()),
+        };
+        let answer = http.get(format!("{}/schemas/types", self.url)).send().await.map_err(|error| {
             let why = chain(&error);
             let next = next_step(&self.url, &why);
             failed(format!("{why}; {next}"))
@@ -137,7 +158,14 @@ impl Calls {
         body: &serde_json::Value,
         normalize: bool,
     ) -> Result<Found, Fault> {
-        self.post(&format!("/subjects/{}", segment(subject)), body, normalize).await
+        match &self.way {
+            Way::Http { http, .. } => {
+                let path = format!("/subjects/{}", segment(subject));
+                Self::answer(http.post(self.posted(&path, normalize)).json(body)).await
+            }
+            #[cfg(feature = "in-memory")]
+            Way::Memory(memory) => memory.find(subject, body),
+        }
     }
 
     pub(super) async fn register(
@@ -146,17 +174,28 @@ impl Calls {
         body: &serde_json::Value,
         normalize: bool,
     ) -> Result<Found, Fault> {
-        self.post(&format!("/subjects/{}/versions", segment(subject)), body, normalize).await
+        match &self.way {
+            Way::Http { http, .. } => {
+                let path = format!("/subjects/{}/versions", segment(subject));
+                Self::answer(http.post(self.posted(&path, normalize)).json(body)).await
+            }
+            #[cfg(feature = "in-memory")]
+            Way::Memory(memory) => memory.register(subject, body),
+        }
     }
 
-    /// Not the library's: its calls know nothing of `normalize`.
-    async fn post(&self, path: &str, body: &serde_json::Value, normalize: bool) -> Result<Found, Fault> {
-        let url = format!("{}{path}{}", self.url, if normalize { "?normalize=true" } else { "" });
-        Self::answer(self.http.post(url).json(body)).await
+    /// Not the library's calls: they know nothing of `normalize`.
+    fn posted(&self, path: &str, normalize: bool) -> String {
+        format!("{}{path}{}", self.url, if normalize { "?normalize=true" } else { "" })
     }
 
+    /// Any other question, for those who ask by hand.
     pub(super) async fn get(&self, path: &str) -> Result<serde_json::Value, Fault> {
-        Self::answer(self.http.get(format!("{}{path}", self.url))).await
+        match &self.way {
+            Way::Http { http, .. } => Self::answer(http.get(format!("{}{path}", self.url))).await,
+            #[cfg(feature = "in-memory")]
+            Way::Memory(_) => Err(Fault::Failed("a registry in memory is not asked by hand".into())),
+        }
     }
 
     async fn answer<T: serde::de::DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<T, Fault> {
@@ -175,11 +214,29 @@ impl Calls {
     }
 
     pub(super) async fn latest(&self, subject: &str) -> Result<Found, Fault> {
-        perform_sr_call(&self.settings, SrCall::GetLatest(subject)).await.map_err(|error| fault(&error))
+        match &self.way {
+            Way::Http { settings, .. } => asked(settings, SrCall::GetLatest(subject)).await,
+            #[cfg(feature = "in-memory")]
+            Way::Memory(memory) => memory.latest(subject),
+        }
     }
 
     pub(super) async fn by_id(&self, id: u32) -> Result<Found, Fault> {
-        perform_sr_call(&self.settings, SrCall::GetById(id)).await.map_err(|error| fault(&error))
+        match &self.way {
+            Way::Http { settings, .. } => asked(settings, SrCall::GetById(id)).await,
+            #[cfg(feature = "in-memory")]
+            Way::Memory(memory) => memory.by_id(id),
+        }
+    }
+
+    async fn by_version(&self, subject: &str, version: u32) -> Result<Found, Fault> {
+        match &self.way {
+            Way::Http { settings, .. } => {
+                asked(settings, SrCall::GetBySubjectAndVersion(subject, version)).await
+            }
+            #[cfg(feature = "in-memory")]
+            Way::Memory(memory) => memory.by_version(subject, version),
+        }
     }
 
     /// The schema with everything that it refers to.
@@ -203,10 +260,7 @@ impl Calls {
                                 "it refers to more than {REFERENCES} schemas"
                             )));
                         }
-                        let call = SrCall::GetBySubjectAndVersion(&subject, version);
-                        let used =
-                            perform_sr_call(&self.settings, call).await.map_err(|error| fault(&error))?;
-                        open.push((used, 0));
+                        open.push((self.by_version(&subject, version).await?, 0));
                     }
                 }
                 None => texts.push(schema.schema.ok_or_else(|| Fault::Useless("it has no text".into()))?),
@@ -215,6 +269,10 @@ impl Calls {
         let own = texts.pop().unwrap_or_default();
         Schema::parse_with(&own, &texts).map_err(|error| Fault::Useless(error.to_string()))
     }
+}
+
+async fn asked(settings: &SrSettings, call: SrCall<'_>) -> Result<Found, Fault> {
+    perform_sr_call(settings, call).await.map_err(|error| fault(&error))
 }
 
 /// What to do about a registry that gave no answer.

@@ -22,6 +22,7 @@ use crate::producer::{CloseReport, Producer, ProducerOptions};
 use crate::profile::ConnectionProfile;
 use crate::registry::Registry;
 use crate::send::Outbox;
+use crate::statistics::{self, Board, ClientStatistics};
 
 /// How long [`Kafka::connect`] tries.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -62,6 +63,7 @@ struct Shared {
     registry: Option<Arc<Registry>>,
     outboxes: Mutex<Outboxes>,
     clock: Clock,
+    board: Option<Arc<Board>>,
     /// Brokers of this process, in place of the connection's.
     #[cfg(feature = "in-memory")]
     memory: Option<Arc<crate::in_memory::Brokers>>,
@@ -83,6 +85,7 @@ impl Shared {
         registry: Option<Arc<Registry>>,
     ) -> Self {
         Self {
+            board: connection.statistics.map(|interval| Arc::new(Board::new(interval))),
             connection,
             service,
             credentials: RwLock::new(Arc::new(credentials)),
@@ -239,6 +242,14 @@ impl Kafka {
     }
 
     pub(crate) fn config(&self) -> ClientConfig {
+        let mut config = self.base();
+        if let Some(board) = &self.shared.board {
+            config.set("statistics.interval.ms", board.interval().as_millis().to_string());
+        }
+        config
+    }
+
+    fn base(&self) -> ClientConfig {
         #[cfg(feature = "in-memory")]
         if let Some(brokers) = &self.shared.memory {
             return brokers.config(self.shared.service.name());
@@ -247,7 +258,38 @@ impl Kafka {
     }
 
     pub(crate) fn context(&self) -> Context {
-        Context::new(self.credentials().password.clone())
+        Context::new(self.credentials().password.clone()).reporting_to(self.shared.board.clone())
+    }
+
+    /// What each producer and consumer of this connection reported last; empty unless the connection was made
+    /// [`with_statistics`](Connection::with_statistics), and until the first interval is over.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use caracal_kafka_client::profile::ConnectionProfile;
+    /// use caracal_kafka_client::{Connection, Kafka, Service};
+    ///
+    /// # async fn watch() -> Result<(), Box<dyn std::error::Error>> {
+    /// let connection =
+    ///     Connection::from(ConnectionProfile::discover()?).with_statistics(Duration::from_secs(5));
+    /// let kafka = Kafka::connect(connection, Service::named("ledger-writer")).await?;
+    /// for client in kafka.statistics() {
+    ///     let lag: u64 = client.partitions.iter().filter_map(|partition| partition.lag).sum();
+    ///     println!("{}: {} records behind", client.name, lag);
+    /// }
+    /// // For the service's own /metrics:
+    /// println!("{}", kafka.prometheus());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn statistics(&self) -> Vec<ClientStatistics> {
+        self.shared.board.as_ref().map(|board| board.all()).unwrap_or_default()
+    }
+
+    /// [`statistics`](Self::statistics) in Prometheus' text format (`text/plain; version=0.0.4`), each metric's name with
+    /// `caracal_kafka_client_` before it.
+    pub fn prometheus(&self) -> String {
+        statistics::prometheus(&self.statistics())
     }
 
     /// Judges what a client learnt about `topic`.

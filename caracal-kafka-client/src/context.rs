@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
-use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
 use crate::diagnose::{Diagnosis, diagnose};
+use crate::statistics::Board;
 
 /// librdkafka repeats a complaint whose reason lasts; one that is older than this explains nothing.
 const STALE: Duration = Duration::from_secs(60);
@@ -22,6 +22,8 @@ const STALE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(crate) struct Context {
     inner: Arc<Inner>,
+    /// Where statistics go, when anybody wants them.
+    board: Option<Arc<Board>>,
 }
 
 struct Inner {
@@ -62,7 +64,16 @@ impl Symptom {
 impl Context {
     pub(crate) fn new(password: SecretString) -> Self {
         let (symptom, rebalances) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { password, symptom, troubled: AtomicBool::new(false), rebalances }) }
+        Self {
+            inner: Arc::new(Inner { password, symptom, troubled: AtomicBool::new(false), rebalances }),
+            board: None,
+        }
+    }
+
+    /// Has statistics reported there.
+    pub(crate) fn reporting_to(mut self, board: Option<Arc<Board>>) -> Self {
+        self.board = board;
+        self
     }
 
     pub(crate) fn symptom(&self) -> Option<Symptom> {
@@ -132,6 +143,12 @@ impl ClientContext for Context {
                 tracing::info!(target: "librdkafka", facility, "{message}");
             }
             RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        if let Some(board) = &self.board {
+            board.note(statistics);
         }
     }
 

@@ -31,6 +31,9 @@ const BROKERS: i32 = 3;
 /// Partitions of each topic of [`Kafka::in_memory`].
 const PARTITIONS: i32 = 3;
 
+/// Often enough for a test to wait for.
+const STATISTICS: Duration = Duration::from_millis(500);
+
 type Mock = MockCluster<'static, DefaultProducerContext>;
 type Order = Box<dyn FnOnce(&Mock) + Send>;
 
@@ -137,7 +140,8 @@ impl Kafka {
             .trusting(none())
             .presenting(none(), none())
             .log_in("in-memory", none())
-            .build()?;
+            .build()?
+            .with_statistics(STATISTICS);
         let way = Registry::in_memory(Arc::clone(&registry));
         let kafka = Self::of_memory(connection, Service::named("in-memory"), Arc::clone(&brokers), way)?;
         let memory = InMemory { kafka, brokers, registry };

@@ -24,6 +24,8 @@ mod registry;
 mod run;
 mod send;
 mod shutdown;
+mod statistics;
+mod trace;
 mod transaction;
 mod wire;
 
@@ -48,4 +50,6 @@ pub use producer::{
 pub use record::{Position, RawRecord, Received, RecordHeader};
 pub use registry::{SchemaRegistry, SubjectStrategy, WriterSchema};
 pub use shutdown::{Shutdown, ShutdownTrigger};
+pub use statistics::{BrokerStatistics, ClientStatistics, PartitionStatistics};
+pub use trace::{NoTraceContext, TraceContext};
 pub use transaction::{Processed, TransactionOptions, TransactionReport, Transactions};

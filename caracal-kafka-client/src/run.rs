@@ -13,6 +13,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Message as _, Offset, Timestamp, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::codec;
 use crate::consumer::{Consumer, passes, raw};
@@ -26,6 +27,7 @@ use crate::producer::{Delivery, DeliveryHandle, ProducerOptions};
 use crate::record::{RawRecord, Received};
 use crate::send::{Message, Outbox};
 use crate::shutdown::Shutdown;
+use crate::trace;
 
 /// Without anything else to do, the loop looks after itself this often.
 const TICK: Duration = Duration::from_millis(200);
@@ -266,7 +268,8 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         }
         let Some(received) = self.machine.job(id).and_then(|job| job.received.clone()) else { return };
         let handler = Arc::clone(&self.handler);
-        let handling = async move { handler.handle(received).await };
+        let span = trace::process(&self.consumer.group, &received.position, &received.headers);
+        let handling = async move { handler.handle(received).await }.instrument(span);
         let mut handling = Box::pin(AssertUnwindSafe(handling).catch_unwind().map(|ended| {
             ended.unwrap_or_else(|_| Handled::Retry(Failure::new("panic", "the handler panicked")))
         }));

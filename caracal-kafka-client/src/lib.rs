@@ -13,6 +13,8 @@ mod dead_letter;
 mod diagnose;
 mod error;
 mod flow;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handler;
 #[cfg(feature = "in-memory")]
 mod in_memory;

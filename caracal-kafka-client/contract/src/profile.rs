@@ -247,6 +247,15 @@ impl ConnectionProfile {
         variables_file::read(path.as_ref())
     }
 
+    /// [`from_env_file`](Self::from_env_file) of a text; relative paths will be relative to `base_dir`. A
+    /// `CARACAL_KAFKA_PROFILE` in it is read from the disk.
+    ///
+    /// # Errors
+    /// As [`from_env_file`](Self::from_env_file).
+    pub fn from_env_text(text: &str, base_dir: impl AsRef<Path>) -> Result<Self, ProfileError> {
+        variables_file::text(text, Path::new(".env.kafka"), base_dir.as_ref())
+    }
+
     /// Itself, if each field has a value that a file may have: for one that a program put together.
     ///
     /// # Errors

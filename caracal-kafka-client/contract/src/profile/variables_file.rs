@@ -12,15 +12,18 @@ const OURS: &str = "CARACAL_KAFKA_";
 
 pub(super) fn read(path: &Path) -> Result<ConnectionProfile, ProfileError> {
     let failed = |source| ProfileError::Read { path: path.to_owned(), source };
-    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let content = std::fs::read_to_string(path).map_err(failed)?;
     let absolute = std::path::absolute(path).map_err(failed)?;
-    let variables = parse(&text).map_err(|(line, what)| ProfileError::VariablesFile {
+    text(&content, path, absolute.parent().unwrap_or_else(|| Path::new("/")))
+}
+
+pub(super) fn text(content: &str, path: &Path, base_dir: &Path) -> Result<ConnectionProfile, ProfileError> {
+    let variables = parse(content).map_err(|(line, what)| ProfileError::VariablesFile {
         path: path.to_owned(),
         line,
         what,
     })?;
-    let folder = absolute.parent().unwrap_or_else(|| Path::new("/"));
-    let mut profile = discover(&|name| variables.get(name).map(OsString::from), folder)?;
+    let mut profile = discover(&|name| variables.get(name).map(OsString::from), base_dir)?;
     let known = |name: &str| {
         VARIABLES.iter().any(|known| known.name == name) || SECRETS.iter().any(|(secret, _)| *secret == name)
     };

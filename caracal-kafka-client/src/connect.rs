@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::metadata::Metadata;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config;
@@ -63,6 +63,8 @@ struct Shared {
     registry: Option<Arc<Registry>>,
     outboxes: Mutex<Outboxes>,
     clock: Clock,
+    /// How often credentials were replaced.
+    renewals: watch::Sender<u64>,
     board: Option<Arc<Board>>,
     /// Brokers of this process, in place of the connection's.
     #[cfg(feature = "in-memory")]
@@ -92,6 +94,7 @@ impl Shared {
             registry,
             outboxes: Mutex::default(),
             clock: Clock::default(),
+            renewals: watch::Sender::new(0),
             #[cfg(feature = "in-memory")]
             memory: None,
         }
@@ -135,13 +138,15 @@ impl Kafka {
         let credentials = Credentials::read(&connection)?;
         let registry = Registry::new(&connection.profile, &credentials)?;
         let kafka = Self::of(connection, service, credentials, registry);
+        let credentials = kafka.credentials();
         let registry_answers = async {
             match &kafka.shared.registry {
                 Some(registry) => registry.ping().await,
                 None => Ok(()),
             }
         };
-        tokio::try_join!(kafka.log_in(deadline), registry_answers)?;
+        tokio::try_join!(kafka.log_in(&credentials, deadline), registry_answers)?;
+        renewal::watch(&kafka);
         Ok(kafka)
     }
 
@@ -169,6 +174,11 @@ impl Kafka {
     /// By which failed records wait.
     pub(crate) fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// Tells of each replacement of credentials from now on.
+    pub(crate) fn renewals(&self) -> watch::Receiver<u64> {
+        self.shared.renewals.subscribe()
     }
 
     fn credentials(&self) -> Arc<Credentials> {
@@ -321,12 +331,12 @@ impl Kafka {
     }
 
     /// One log-in, on a client of its own that is dropped behind it.
-    async fn log_in(&self, deadline: Duration) -> Result<(), ConnectError> {
-        let context = self.context();
-        let client: BaseConsumer<Context> = self
-            .config()
-            .create_with_context(context.clone())
-            .map_err(|error| ConnectError::configuration(&error, |text| context.scrub(text)))?;
+    async fn log_in(&self, credentials: &Credentials, deadline: Duration) -> Result<(), ConnectError> {
+        let context = Context::new(credentials.password.clone());
+        let client: BaseConsumer<Context> =
+            config::base(self.profile(), credentials, self.shared.service.name())
+                .create_with_context(context.clone())
+                .map_err(|error| ConnectError::configuration(&error, |text| context.scrub(text)))?;
         let (tell, told) = oneshot::channel();
         let started = Instant::now();
         // A thread of its own, not of the runtime's: librdkafka's calls cannot be cancelled, and a
@@ -346,7 +356,7 @@ impl Kafka {
         // A broker that looked at a password has no quarrel with the certificates.
         let looked = match diagnosis.beyond_tls {
             true => None,
-            false => look::look(&profile.kafka.bootstrap, &self.credentials().kafka_tls).await,
+            false => look::look(&profile.kafka.bootstrap, &credentials.kafka_tls).await,
         };
         let Found { cause, next } = looked
             .unwrap_or_else(|| Found { cause: diagnosis.cause.to_owned(), next: diagnosis.next.to_owned() });
@@ -424,6 +434,8 @@ mod tests {
         assert!(outcome(Err(())).is_err_and(|why| why.contains("by itself")));
     }
 }
+
+mod renewal;
 
 #[cfg(test)]
 #[path = "connect_tests.rs"]

@@ -14,6 +14,9 @@ use crate::profile::{
 /// What a path reads where there is no file.
 const IN_MEMORY: &str = "(in memory)";
 
+/// How often files are read again.
+const RENEWAL: Duration = Duration::from_secs(30);
+
 /// Where a certificate, a key or a password comes from. `Debug` shows a file's path and never a text.
 ///
 /// ```
@@ -133,6 +136,7 @@ pub struct Connection {
     pub(crate) registry_tls: Option<Tls>,
     pub(crate) registry_password: Option<Source>,
     pub(crate) statistics: Option<Duration>,
+    pub(crate) renewal: Option<Duration>,
 }
 
 impl Connection {
@@ -161,6 +165,21 @@ impl Connection {
         self
     }
 
+    /// Has files read again so often, for certificates or passwords that were replaced meanwhile: every 30 seconds unless said
+    /// otherwise, never with `None`. What is in memory stays as it is.
+    #[must_use]
+    pub const fn with_renewal(mut self, interval: Option<Duration>) -> Self {
+        self.renewal = interval;
+        self
+    }
+
+    /// How often to look, if there is anything to look at.
+    pub(crate) fn renewal(&self) -> Option<Duration> {
+        let sources = [&self.tls.ca, &self.tls.certificate, &self.tls.key, &self.password];
+        let any_file = sources.iter().any(|source| matches!(source.kind(), Kind::File(_)));
+        self.renewal.filter(|interval| any_file && !interval.is_zero())
+    }
+
     /// What is known about the cluster and the principal; paths of what is in memory read `(in memory)`.
     pub const fn profile(&self) -> &ConnectionProfile {
         &self.profile
@@ -179,6 +198,7 @@ impl From<ConnectionProfile> for Connection {
                 .and_then(|it| it.login.as_ref())
                 .map(|login| Source::file(base.join(&login.password_file))),
             statistics: None,
+            renewal: Some(RENEWAL),
             profile,
         }
     }
@@ -316,6 +336,7 @@ impl ConnectionBuilder {
             registry_tls: self.registry_tls,
             registry_password,
             statistics: None,
+            renewal: Some(RENEWAL),
         })
     }
 }

@@ -58,6 +58,15 @@ impl Credentials {
     }
 }
 
+impl Credentials {
+    /// Whether brokers would see a difference.
+    pub(crate) fn are(&self, others: &Self) -> bool {
+        let same = |a: &SecretString, b: &SecretString| a.expose_secret() == b.expose_secret();
+        same(&self.password, &others.password)
+            && self.pem.iter().zip(&others.pem).all(|(ours, theirs)| same(ours, theirs))
+    }
+}
+
 /// Checked although librdkafka checks too: it says little, and late. With it the texts of CA, certificate, key.
 fn tls(sources: &Tls) -> Result<(Arc<ClientConfig>, [SecretString; 3]), ConnectError> {
     const CA: &str = "CA file";

@@ -1,4 +1,4 @@
-//! What the fuzz targets reach and nobody else: built by them alone (`--cfg fuzzing`).
+//! What the fuzz targets reach and nobody else: built by them alone, and no part of the interface.
 
 use crate::dead_letter::{Failure, Story, headers};
 use crate::events::TimestampMillis;
@@ -16,7 +16,7 @@ pub fn dead_letter(
     let timestamp = Some(TimestampMillis(time));
     let record = RawRecord { key: None, value: None, headers: headers_before, position, timestamp };
     let failure = Failure::new(kind, message);
-    let log_append_time = attempts % 2 == 0;
+    let log_append_time = attempts.is_multiple_of(2);
     let story = Story { group: "g", failure: &failure, attempts, first: time, last: time, log_append_time };
     headers(&record, &story)
 }

@@ -230,6 +230,15 @@ impl InMemory {
         self.brokers.order(move |mock| leaders(mock, &topic, |partition| Some(partition % BROKERS + 1)))
     }
 
+    /// Has every producer and every run of handlers go on with a new client, as when certificates are replaced under them.
+    /// Whether every producer has one.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: a client could not be made.
+    pub async fn replace_clients(&self) -> Result<bool, ConnectError> {
+        self.kafka.replace_clients().await
+    }
+
     /// Stops the clock by which failed records wait for their next attempt; it goes on by
     /// [`advance`](Self::advance) alone.
     pub fn pause_clock(&self) {

@@ -13,7 +13,8 @@ mod dead_letter;
 mod diagnose;
 mod error;
 mod flow;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
 pub mod fuzzing;
 mod handler;
 #[cfg(feature = "in-memory")]

@@ -185,3 +185,59 @@ async fn an_expelled_member_comes_back_and_loses_nothing() -> Result<()> {
     ensure!(report.handled >= 20 && report.dead_lettered == 0, "{report:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replaced_clients_lose_and_repeat_nothing() -> Result<()> {
+    const EVENTS: u64 = 600;
+    let memory = Kafka::in_memory().await?;
+    let kafka = memory.kafka();
+    let consumer = kafka.consumer::<MeteringEvent>(Group::named("g"), ConsumerOptions::default()).await?;
+    let (shutdown, trigger) = Shutdown::by_hand();
+    let seen = Arc::new(std::sync::Mutex::new(std::collections::BTreeMap::<String, Vec<i64>>::new()));
+    let noted = Arc::clone(&seen);
+    let handler = move |received: Arc<caracal_kafka_client::Received<MeteringEvent>>| {
+        let noted = Arc::clone(&noted);
+        async move {
+            tokio::task::yield_now().await;
+            let mut noted = noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            noted.entry(received.event.agent_id.clone()).or_default().push(received.event.quantity);
+            Handled::Done
+        }
+    };
+    let run = tokio::spawn(consumer.run(handler, shutdown));
+    let out = kafka.producer::<MeteringEvent>(ProducerOptions::default()).await?;
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    let mut handles = Vec::new();
+    for number in 0..EVENTS {
+        tick.tick().await;
+        let event = MeteringEvent {
+            agent_id: format!("agent-{}", number % 5),
+            quantity: i64::try_from(number)?,
+            ..MeteringEvent::sample(number)
+        };
+        handles.push(out.enqueue(&event).await?);
+        if number % 200 == 100 {
+            ensure!(memory.replace_clients().await?, "a producer did not end what it had under way");
+        }
+    }
+    for handle in handles {
+        let delivery = handle.await;
+        ensure!(matches!(delivery, Delivery::Written(_)), "{delivery:?}");
+    }
+    let until = tokio::time::Instant::now() + PATIENCE;
+    let count = || seen.lock().map_or(0, |seen| seen.values().map(Vec::len).sum::<usize>()) as u64;
+    while count() < EVENTS {
+        tick.tick().await;
+        ensure!(tokio::time::Instant::now() < until, "{} of {EVENTS}", count());
+    }
+    trigger.shut_down();
+    let report = run.await??;
+    ensure!(report.handled == EVENTS && report.abandoned == 0, "{report:?}");
+    let seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    for (agent, found) in seen {
+        ensure!(found.windows(2).all(|pair| pair[0] < pair[1]), "{agent}: twice or out of order: {found:?}");
+    }
+    let report = out.close(Duration::from_secs(5)).await;
+    ensure!(report.written == EVENTS && report.all_written(), "{report:?}");
+    Ok(())
+}

@@ -2,12 +2,13 @@
 //! can be wrong. What a program is told must name the cause and the next step.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use caracal_kafka_client::events::MeteringEvent;
 use caracal_kafka_client::profile::{ConnectionProfile, Mechanism};
 use caracal_kafka_client::{
-    Connection, ConnectionBuilder, ConsumerOptions, Group, Kafka, ProducerOptions, Service, Source,
+    Connection, ConnectionBuilder, ConsumerOptions, Delivery, Group, Kafka, ProducerOptions, Service, Source,
 };
 use caracal_pki::{CertificateAuthority, DistinguishedName, KeyAlgorithm, LeafRequest, Usage, Validity};
 
@@ -19,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("client_connects::from_file_from_variables_and_from_code", every_way),
     ("client_connects::a_broken_set_up_is_refused_with_its_cause", broken),
     ("client_connects::a_broken_registry_is_refused_with_its_cause", broken_registry),
+    ("client_connects::swapped_files_are_taken_up_while_events_are_written", swapped),
     ("client_connects::what_a_user_may_not_do_is_told_when_it_is_made", unauthorised),
 ];
 
@@ -201,4 +203,71 @@ fn unauthorised() -> Result<()> {
         ensure!(refused.contains("`producer`"), "{refused}");
         Ok(())
     })
+}
+
+/// The producer's files in a folder of their own, with another user's certificate: users and certificates are not
+/// bound to each other, so brokers let both in.
+fn files(name: &str, certificate: &str, key: &str) -> Result<PathBuf> {
+    let to = cluster::shared()?.home().join(name);
+    caracal_pki::store::create_private_dir(&to)?;
+    let copy = |from: PathBuf, name: &str| -> Result<()> {
+        caracal_pki::store::write_private(&to.join(name), tools::read(&from)?.as_bytes())?;
+        Ok(())
+    };
+    for name in ["profile.toml", "ca.pem", "password"] {
+        copy(folder("producer")?.join(name), name)?;
+    }
+    copy(folder(certificate)?.join("client.pem"), "client.pem")?;
+    copy(folder(key)?.join("client.key"), "client.key")?;
+    Ok(to)
+}
+
+/// Points the link elsewhere, in one rename.
+fn point(link: &std::path::Path, to: &std::path::Path) -> Result<()> {
+    let beside = link.with_extension("new");
+    std::os::unix::fs::symlink(to, &beside)?;
+    std::fs::rename(beside, link)?;
+    Ok(())
+}
+
+fn swapped() -> Result<()> {
+    let first = files("swap-1", "producer", "producer")?;
+    let second = files("swap-2", "consumer", "consumer")?;
+    let broken = files("swap-3", "producer", "consumer")?;
+    let link = cluster::shared()?.home().join("swap");
+    point(&link, &first)?;
+    let connection = Connection::from(ConnectionProfile::load(link.join("profile.toml"))?);
+    block(async {
+        let kafka = connect(connection.with_renewal(None)).await?;
+        let out = kafka.producer::<MeteringEvent>(ProducerOptions::default()).await?;
+        let mut handles = Vec::new();
+        for seed in 0..300 {
+            handles.push(out.enqueue(&MeteringEvent::sample(seed)).await?);
+            match seed {
+                50 => ensure!(!kafka.renew().await?, "nothing is new, but it is taken up"),
+                100 => {
+                    point(&link, &broken)?;
+                    let refused = kafka.renew().await.err().context("half a swap is taken up")?;
+                    ensure!(refused.to_string().contains("does not belong to"), "{refused}");
+                }
+                200 => {
+                    point(&link, &second)?;
+                    ensure!(kafka.renew().await?, "what is new is not taken up");
+                }
+                _ => {}
+            }
+        }
+        for handle in handles {
+            let delivery = handle.await;
+            ensure!(matches!(delivery, Delivery::Written(_)), "{delivery:?}");
+        }
+        let report = kafka.close(Duration::from_secs(20)).await;
+        ensure!(report.written == 300 && report.all_written(), "{report:?}");
+        Ok(())
+    })?;
+    for path in [first, second, broken] {
+        std::fs::remove_dir_all(path)?;
+    }
+    std::fs::remove_file(link)?;
+    Ok(())
 }

@@ -14,18 +14,17 @@ use crate::profile::ConnectionProfile;
 /// librdkafka's default for `session.timeout.ms`; a shorter `max.poll.interval.ms` is refused.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// What each client has. The result holds the password: it is never printed and does not outlive
-/// the client's creation.
+/// What each client has. The result holds password and key, and rdkafka's `Debug` shows the latter: it is never
+/// printed and does not outlive the client's creation.
 pub(crate) fn base(profile: &ConnectionProfile, credentials: &Credentials, client_id: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("client.id", client_id)
         .set("bootstrap.servers", profile.kafka.bootstrap.join(","))
         .set("security.protocol", "sasl_ssl")
-        // Nothing is lost: `Credentials::read` refuses a path that is not UTF-8.
-        .set("ssl.ca.location", credentials.ca_file.to_string_lossy())
-        .set("ssl.certificate.location", credentials.certificate_file.to_string_lossy())
-        .set("ssl.key.location", credentials.key_file.to_string_lossy())
+        .set("ssl.ca.pem", credentials.pem[0].expose_secret())
+        .set("ssl.certificate.pem", credentials.pem[1].expose_secret())
+        .set("ssl.key.pem", credentials.pem[2].expose_secret())
         // Both are librdkafka's defaults; written down so that a change of those changes nothing.
         .set("enable.ssl.certificate.verification", "true")
         .set("ssl.endpoint.identification.algorithm", "https")
@@ -111,12 +110,12 @@ pub(crate) mod tests {
             .expect("versions")
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
+        let tls = Arc::new(tls);
         Credentials {
-            ca_file: "/p/ca.pem".into(),
-            certificate_file: "/p/client.pem".into(),
-            key_file: "/p/client.key".into(),
+            pem: [CERTIFICATE, CERTIFICATE, KEY].map(SecretString::from),
             password: SecretString::from(MARK),
-            registry_tls: Arc::new(tls),
+            kafka_tls: Arc::clone(&tls),
+            registry_tls: tls,
             registry_login: None,
         }
     }
@@ -155,15 +154,16 @@ pub(crate) mod tests {
                 ("security.protocol", "sasl_ssl"),
                 ("ssl.endpoint.identification.algorithm", "https"),
                 ("enable.ssl.certificate.verification", "true"),
-                ("ssl.ca.location", "/p/ca.pem"),
-                ("ssl.certificate.location", "/p/client.pem"),
-                ("ssl.key.location", "/p/client.key"),
+                ("ssl.ca.pem", CERTIFICATE),
+                ("ssl.certificate.pem", CERTIFICATE),
+                ("ssl.key.pem", KEY),
                 ("sasl.mechanism", "SCRAM-SHA-512"),
                 ("bootstrap.servers", "a:1,b:2"),
                 ("client.id", "svc"),
             ],
         );
-        assert!(!format!("{config:?} {:?}", credentials()).contains(MARK));
+        let shown = format!("{:?}", credentials());
+        assert!(!shown.contains(MARK) && !shown.contains("PRIVATE"), "{shown}");
     }
 
     #[test]
@@ -244,12 +244,22 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_path_that_is_not_utf_8_is_refused() {
+    fn a_path_need_not_be_utf_8() {
         use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let odd = folder.path().join(std::ffi::OsStr::from_bytes(b"p\xff"));
+        std::fs::create_dir(&odd).expect("a folder");
+        put_all(&odd);
         let mut profile = profile("/p");
-        profile.base_dir = std::ffi::OsStr::from_bytes(b"/p\xff").into();
-        let refused = Credentials::read(&profile).expect_err("librdkafka could not find it");
-        assert!(matches!(refused, ConnectError::Content { what: "CA file", .. }), "{refused:?}");
+        profile.base_dir = odd;
+        Credentials::read(&profile.into()).expect("librdkafka never sees the path");
+    }
+
+    fn put_all(folder: &std::path::Path) {
+        put(folder, "ca.pem", CERTIFICATE, 0o644);
+        put(folder, "client.pem", CERTIFICATE, 0o644);
+        put(folder, "client.key", KEY, 0o600);
+        put(folder, "password", MARK, 0o600);
     }
 
     #[test]
@@ -257,7 +267,7 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let profile = profile(folder.path().to_str().expect("UTF-8"));
         let refusal = || {
-            let error = Credentials::read(&profile).expect_err("refused");
+            let error = Credentials::read(&profile.clone().into()).expect_err("refused");
             let shown = format!("{error} {error:?}");
             assert!(!shown.contains(MARK) && !shown.contains("MC4CAQ"), "{shown}");
             shown
@@ -279,12 +289,12 @@ pub(crate) mod tests {
         put(folder.path(), "password", "\n", 0o600);
         assert!(refusal().contains("empty"));
         put(folder.path(), "password", MARK, 0o600);
-        let read = Credentials::read(&profile).expect("all is well");
+        let read = Credentials::read(&profile.into()).expect("all is well");
         assert_eq!(read.password.expose_secret(), MARK);
     }
 
     /// Made for these tests; it opens nothing.
-    const CERTIFICATE: &str = "\
+    pub(crate) const CERTIFICATE: &str = "\
 -----BEGIN CERTIFICATE-----\n\
 MIIBOzCB7qADAgECAhRAjm6g4LO/ZKindIQUWmPnNO+pHTAFBgMrZXAwDDEKMAgG\n\
 A1UEAwwBdDAgFw0yNjExMjIyMDUxMzFaGA8yMTI2MTAyOTIwNTEzMVowDDEKMAgG\n\
@@ -296,7 +306,7 @@ lq/XqapasqlXBGAyTPTYedGi2kwjYOCESvlqga6HBQ==\n\
 -----END CERTIFICATE-----\n\
 ";
     /// The key of [`CERTIFICATE`].
-    const KEY: &str = "\
+    pub(crate) const KEY: &str = "\
 -----BEGIN PRIVATE KEY-----\n\
 MC4CAQAwBQYDK2VwBCIEIPt+b5NnNmKHNxq43uDpNqGXn6TDuENxz6ntx/JKj45O\n\
 -----END PRIVATE KEY-----\n\

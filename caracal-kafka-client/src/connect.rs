@@ -1,24 +1,28 @@
 //! [`Kafka`]: one profile, checked once, from which producers and consumers are made.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::metadata::Metadata;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use crate::clock::Clock;
 use crate::config;
+use crate::connection::Connection;
 use crate::consumer::{Consumer, ConsumerOptions, Group};
 use crate::context::Context;
 use crate::credentials::Credentials;
 use crate::diagnose::diagnose;
 use crate::error::{self, ConnectError};
 use crate::events::Event;
+use crate::look::{self, Found};
 use crate::producer::{CloseReport, Producer, ProducerOptions};
 use crate::profile::ConnectionProfile;
 use crate::registry::Registry;
 use crate::send::Outbox;
+use crate::statistics::{self, Board, ClientStatistics};
 
 /// How long [`Kafka::connect`] tries.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -52,11 +56,19 @@ pub struct Kafka {
 
 #[derive(Debug)]
 struct Shared {
-    profile: ConnectionProfile,
+    connection: Connection,
     service: Service,
-    credentials: Credentials,
+    /// Replaced as a whole when their files were.
+    credentials: RwLock<Arc<Credentials>>,
     registry: Option<Arc<Registry>>,
     outboxes: Mutex<Outboxes>,
+    clock: Clock,
+    /// How often credentials were replaced.
+    renewals: watch::Sender<u64>,
+    board: Option<Arc<Board>>,
+    /// Brokers of this process, in place of the connection's.
+    #[cfg(feature = "in-memory")]
+    memory: Option<Arc<crate::in_memory::Brokers>>,
 }
 
 /// The ways out that producers were given.
@@ -67,13 +79,35 @@ struct Outboxes {
     gone: Arc<Mutex<CloseReport>>,
 }
 
+impl Shared {
+    fn new(
+        connection: Connection,
+        service: Service,
+        credentials: Credentials,
+        registry: Option<Arc<Registry>>,
+    ) -> Self {
+        Self {
+            board: connection.statistics.map(|interval| Arc::new(Board::new(interval))),
+            connection,
+            service,
+            credentials: RwLock::new(Arc::new(credentials)),
+            registry,
+            outboxes: Mutex::default(),
+            clock: Clock::default(),
+            renewals: watch::Sender::new(0),
+            #[cfg(feature = "in-memory")]
+            memory: None,
+        }
+    }
+}
+
 impl Kafka {
-    /// Reads the profile's files, logs in to a broker, and asks the registry whether it is one; at
-    /// most 15 seconds.
+    /// Reads certificates, key and password, logs in to a broker, and asks the registry whether it is one; at
+    /// most 15 seconds. What is wrong is told here, with cause and next step, and not by the first record.
     ///
     /// # Errors
-    /// [`ConnectError`]: a file is missing, open to others or wrong; no broker let the client in;
-    /// the registry does not answer.
+    /// [`ConnectError`]: a file is missing, open to others or wrong, a certificate has expired; no broker let
+    /// the client in; the registry does not answer.
     ///
     /// ```no_run
     /// use caracal_kafka_client::{Kafka, Service, profile::ConnectionProfile};
@@ -83,43 +117,73 @@ impl Kafka {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn connect(profile: ConnectionProfile, service: Service) -> Result<Self, ConnectError> {
-        Self::connect_within(profile, service, CONNECT).await
+    pub async fn connect(to: impl Into<Connection>, service: Service) -> Result<Self, ConnectError> {
+        Self::connect_within(to, service, CONNECT).await
     }
 
-    /// [`connect`](Self::connect) with another deadline.
+    /// [`connect`](Self::connect) with another deadline. When no broker lets the client in, the search for the cause
+    /// may take four seconds more.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
     pub async fn connect_within(
-        profile: ConnectionProfile,
+        to: impl Into<Connection>,
         service: Service,
         deadline: Duration,
     ) -> Result<Self, ConnectError> {
-        for key in profile.unknown_keys() {
+        let connection = to.into();
+        for key in connection.profile.unknown_keys() {
             tracing::warn!(key, "the connection profile has a key that this version does not know");
         }
-        let credentials = Credentials::read(&profile)?;
-        let registry = Registry::new(&profile, &credentials)?;
-        let kafka = Self::of(profile, service, credentials, registry);
+        let credentials = Credentials::read(&connection)?;
+        let registry = Registry::new(&connection.profile, &credentials)?;
+        let kafka = Self::of(connection, service, credentials, registry);
+        let credentials = kafka.credentials();
         let registry_answers = async {
             match &kafka.shared.registry {
                 Some(registry) => registry.ping().await,
                 None => Ok(()),
             }
         };
-        tokio::try_join!(kafka.log_in(deadline), registry_answers)?;
+        tokio::try_join!(kafka.log_in(&credentials, deadline), registry_answers)?;
+        renewal::watch(&kafka);
         Ok(kafka)
     }
 
     fn of(
-        profile: ConnectionProfile,
+        connection: Connection,
         service: Service,
         credentials: Credentials,
         registry: Option<Arc<Registry>>,
     ) -> Self {
-        let outboxes = Mutex::default();
-        Self { shared: Arc::new(Shared { profile, service, credentials, registry, outboxes }) }
+        Self { shared: Arc::new(Shared::new(connection, service, credentials, registry)) }
+    }
+
+    #[cfg(feature = "in-memory")]
+    pub(crate) fn of_memory(
+        connection: Connection,
+        service: Service,
+        brokers: Arc<crate::in_memory::Brokers>,
+        registry: Arc<Registry>,
+    ) -> Result<Self, ConnectError> {
+        let mut shared = Shared::new(connection, service, Credentials::none()?, Some(registry));
+        shared.memory = Some(brokers);
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// By which failed records wait.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// Tells of each replacement of credentials from now on.
+    pub(crate) fn renewals(&self) -> watch::Receiver<u64> {
+        self.shared.renewals.subscribe()
+    }
+
+    fn credentials(&self) -> Arc<Credentials> {
+        // Replaced as a whole, so a panic elsewhere leaves nothing half done.
+        Arc::clone(&self.shared.credentials.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Closes every producer that was made from this connection, all of them within the deadline, and counts
@@ -159,7 +223,7 @@ impl Kafka {
 
     /// The profile that this connection is by.
     pub fn profile(&self) -> &ConnectionProfile {
-        &self.shared.profile
+        &self.shared.connection.profile
     }
 
     /// A producer of one event type, to its topic.
@@ -188,11 +252,54 @@ impl Kafka {
     }
 
     pub(crate) fn config(&self) -> ClientConfig {
-        config::base(&self.shared.profile, &self.shared.credentials, self.shared.service.name())
+        let mut config = self.base();
+        if let Some(board) = &self.shared.board {
+            config.set("statistics.interval.ms", board.interval().as_millis().to_string());
+        }
+        config
+    }
+
+    fn base(&self) -> ClientConfig {
+        #[cfg(feature = "in-memory")]
+        if let Some(brokers) = &self.shared.memory {
+            return brokers.config(self.shared.service.name());
+        }
+        config::base(self.profile(), &self.credentials(), self.shared.service.name())
     }
 
     pub(crate) fn context(&self) -> Context {
-        Context::new(self.shared.credentials.password.clone())
+        Context::new(self.credentials().password.clone()).reporting_to(self.shared.board.clone())
+    }
+
+    /// What each producer and consumer of this connection reported last; empty unless the connection was made
+    /// [`with_statistics`](Connection::with_statistics), and until the first interval is over.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use caracal_kafka_client::profile::ConnectionProfile;
+    /// use caracal_kafka_client::{Connection, Kafka, Service};
+    ///
+    /// # async fn watch() -> Result<(), Box<dyn std::error::Error>> {
+    /// let connection =
+    ///     Connection::from(ConnectionProfile::discover()?).with_statistics(Duration::from_secs(5));
+    /// let kafka = Kafka::connect(connection, Service::named("ledger-writer")).await?;
+    /// for client in kafka.statistics() {
+    ///     let lag: u64 = client.partitions.iter().filter_map(|partition| partition.lag).sum();
+    ///     println!("{}: {} records behind", client.name, lag);
+    /// }
+    /// // For the service's own /metrics:
+    /// println!("{}", kafka.prometheus());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn statistics(&self) -> Vec<ClientStatistics> {
+        self.shared.board.as_ref().map(|board| board.all()).unwrap_or_default()
+    }
+
+    /// [`statistics`](Self::statistics) in Prometheus' text format (`text/plain; version=0.0.4`), each metric's name with
+    /// `caracal_kafka_client_` before it.
+    pub fn prometheus(&self) -> String {
+        statistics::prometheus(&self.statistics())
     }
 
     /// Judges what a client learnt about `topic`.
@@ -203,7 +310,7 @@ impl Kafka {
     ) -> Result<i32, ConnectError> {
         let failed = |why: String| ConnectError::Topic {
             topic: topic.to_owned(),
-            principal: self.shared.profile.principal.clone(),
+            principal: self.profile().principal.clone(),
             why,
         };
         let metadata = metadata.map_err(|error| failed(error::code(&error)))?;
@@ -220,16 +327,16 @@ impl Kafka {
     #[cfg(all(test, unix))]
     pub(crate) fn unproved(profile: ConnectionProfile, credentials: Credentials) -> Self {
         let service = Service::named("test");
-        Self::of(profile, service, credentials, None)
+        Self::of(profile.into(), service, credentials, None)
     }
 
     /// One log-in, on a client of its own that is dropped behind it.
-    async fn log_in(&self, deadline: Duration) -> Result<(), ConnectError> {
-        let context = self.context();
-        let client: BaseConsumer<Context> = self
-            .config()
-            .create_with_context(context.clone())
-            .map_err(|error| ConnectError::configuration(&error, |text| context.scrub(text)))?;
+    async fn log_in(&self, credentials: &Credentials, deadline: Duration) -> Result<(), ConnectError> {
+        let context = Context::new(credentials.password.clone());
+        let client: BaseConsumer<Context> =
+            config::base(self.profile(), credentials, self.shared.service.name())
+                .create_with_context(context.clone())
+                .map_err(|error| ConnectError::configuration(&error, |text| context.scrub(text)))?;
         let (tell, told) = oneshot::channel();
         let started = Instant::now();
         // A thread of its own, not of the runtime's: librdkafka's calls cannot be cancelled, and a
@@ -242,14 +349,23 @@ impl Kafka {
         let watched = std::thread::spawn(move || watch(&client, &watching, told, started, deadline));
         let result = tokio::task::spawn_blocking(move || watched.join()).await;
         let Err(found) = outcome(result) else { return Ok(()) };
+        let waited = started.elapsed();
         let symptom = context.symptom();
         let diagnosis = symptom.as_ref().map_or_else(|| diagnose(""), |symptom| symptom.diagnosis);
+        let profile = self.profile();
+        // A broker that looked at a password has no quarrel with the certificates.
+        let looked = match diagnosis.beyond_tls {
+            true => None,
+            false => look::look(&profile.kafka.bootstrap, &credentials.kafka_tls).await,
+        };
+        let Found { cause, next } = looked
+            .unwrap_or_else(|| Found { cause: diagnosis.cause.to_owned(), next: diagnosis.next.to_owned() });
         Err(ConnectError::Broker {
-            bootstrap: self.shared.profile.kafka.bootstrap.join(", "),
-            principal: self.shared.profile.principal.clone(),
-            waited: started.elapsed(),
-            cause: diagnosis.cause,
-            next: diagnosis.next,
+            bootstrap: profile.kafka.bootstrap.join(", "),
+            principal: profile.principal.clone(),
+            waited,
+            cause: cause.into(),
+            next: next.into(),
             symptom: symptom.map_or(found, |symptom| symptom.reason),
         })
     }
@@ -318,3 +434,9 @@ mod tests {
         assert!(outcome(Err(())).is_err_and(|why| why.contains("by itself")));
     }
 }
+
+mod renewal;
+
+#[cfg(test)]
+#[path = "connect_tests.rs"]
+mod broken;

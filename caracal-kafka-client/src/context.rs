@@ -4,17 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
-use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
 use crate::diagnose::{Diagnosis, diagnose};
 use crate::share::{ShareChange, ShareHook};
+use crate::statistics::Board;
 
 /// librdkafka repeats a complaint whose reason lasts; one that is older than this explains nothing.
 const STALE: Duration = Duration::from_secs(60);
@@ -23,6 +23,8 @@ const STALE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(crate) struct Context {
     inner: Arc<Inner>,
+    /// Where statistics go, when anybody wants them.
+    board: Option<Arc<Board>>,
 }
 
 struct Inner {
@@ -90,7 +92,7 @@ impl Context {
             any_taken_away: AtomicBool::new(false),
             hook: Mutex::default(),
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), board: None }
     }
 
     /// Has this hook told of what changes from now on.
@@ -129,6 +131,12 @@ impl Context {
             self.inner.taken_away.lock().unwrap_or_else(PoisonError::into_inner).extend(numbers);
             self.inner.any_taken_away.store(true, Ordering::Release);
         }
+    }
+
+    /// Has statistics reported there.
+    pub(crate) fn reporting_to(mut self, board: Option<Arc<Board>>) -> Self {
+        self.board = board;
+        self
     }
 
     pub(crate) fn symptom(&self) -> Option<Symptom> {
@@ -198,6 +206,12 @@ impl ClientContext for Context {
                 tracing::info!(target: "librdkafka", facility, "{message}");
             }
             RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        if let Some(board) = &self.board {
+            board.note(statistics);
         }
     }
 

@@ -1,28 +1,34 @@
-//! The files that a profile names: read, checked and paired before librdkafka sees their paths, for
-//! its own errors come late and say little.
+//! Certificates, keys and passwords: read, checked and paired before librdkafka sees them, for its own errors
+//! come late and say little.
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::connection::{Connection, Kind, Source, Tls};
 use crate::error::ConnectError;
-use crate::profile::ConnectionProfile;
 
 /// No file of a client is near this; it keeps a wrong path from filling the memory.
 const FILE_MAX: u64 = 1 << 20;
 
-/// What was read. `Debug` shows paths only.
+const CERTIFICATE: &str = "client certificate";
+const KEY: &str = "private key";
+
+/// What was read. `Debug` shows none of it.
 pub(crate) struct Credentials {
-    pub(crate) ca_file: PathBuf,
-    pub(crate) certificate_file: PathBuf,
-    pub(crate) key_file: PathBuf,
+    /// CA, certificate and key as librdkafka takes them: what was checked is what it uses, should the files
+    /// change meanwhile.
+    pub(crate) pem: [SecretString; 3],
     pub(crate) password: SecretString,
-    /// For HTTPS to the registry; brokers are reached by librdkafka's own TLS.
+    /// For the search for a cause when librdkafka names none; it has a TLS of its own.
+    pub(crate) kafka_tls: Arc<ClientConfig>,
+    /// For HTTPS to the registry.
     pub(crate) registry_tls: Arc<ClientConfig>,
     /// User name and password for the registry.
     pub(crate) registry_login: Option<(String, SecretString)>,
@@ -30,75 +36,99 @@ pub(crate) struct Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials")
-            .field("ca_file", &self.ca_file)
-            .field("certificate_file", &self.certificate_file)
-            .field("key_file", &self.key_file)
-            .finish_non_exhaustive()
+        f.debug_struct("Credentials").finish_non_exhaustive()
     }
 }
 
 impl Credentials {
     /// Blocking, but a matter of four small files.
-    pub(crate) fn read(profile: &ConnectionProfile) -> Result<Self, ConnectError> {
-        let (ca_file, certificate_file) = (profile.ca_file(), profile.certificate_file());
-        let (key_file, password_file) = (profile.key_file(), profile.password_file());
-        // librdkafka takes paths as text; a changed one would be another file's, or nobody's.
-        for (what, path) in
-            [("CA file", &ca_file), ("client certificate", &certificate_file), ("private key", &key_file)]
-        {
-            if path.to_str().is_none() {
-                return Err(content(what, path, "its path is not UTF-8, and librdkafka needs that".into()));
-            }
-        }
-        // Checked although librdkafka reads the files itself: it says little, and late.
-        let tls = tls(&ca_file, &certificate_file, &key_file)?;
-        let password = password(&password_file)?;
-        let (mut registry_tls, mut registry_login) = (tls, None);
-        if let Some(registry) = &profile.registry {
-            let file = |path: &Path| profile.base_dir.join(path);
-            if let Some(files) = &registry.tls {
-                registry_tls =
-                    self::tls(&file(&files.ca_file), &file(&files.certificate_file), &file(&files.key_file))?;
-            }
-            if let Some(login) = &registry.login {
-                let password = self::password(&file(&login.password_file))?;
-                registry_login = Some((login.username.clone(), password));
-            }
-        }
-        Ok(Self { ca_file, certificate_file, key_file, password, registry_tls, registry_login })
+    pub(crate) fn read(connection: &Connection) -> Result<Self, ConnectError> {
+        let (tls, pem) = tls(&connection.tls)?;
+        let password = password(&connection.password)?;
+        let registry_tls = match &connection.registry_tls {
+            Some(others) => self::tls(others)?.0,
+            None => Arc::clone(&tls),
+        };
+        let login = connection.profile.registry.as_ref().and_then(|registry| registry.login.as_ref());
+        let registry_login = match (login, &connection.registry_password) {
+            (Some(login), Some(source)) => Some((login.username.clone(), self::password(source)?)),
+            _ => None,
+        };
+        Ok(Self { pem, password, kafka_tls: tls, registry_tls, registry_login })
     }
 }
 
-fn tls(ca_file: &Path, certificate_file: &Path, key_file: &Path) -> Result<Arc<ClientConfig>, ConnectError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates("CA file", ca_file)? {
-        roots.add(certificate).map_err(|error| content("CA file", ca_file, error.to_string()))?;
+impl Credentials {
+    /// Whether brokers would see a difference.
+    pub(crate) fn are(&self, others: &Self) -> bool {
+        let same = |a: &SecretString, b: &SecretString| a.expose_secret() == b.expose_secret();
+        same(&self.password, &others.password)
+            && self.pem.iter().zip(&others.pem).all(|(ours, theirs)| same(ours, theirs))
     }
-    let chain = certificates("client certificate", certificate_file)?;
-    let key = private_key(key_file)?;
+}
+
+/// Checked although librdkafka checks too: it says little, and late. With it the texts of CA, certificate, key.
+fn tls(sources: &Tls) -> Result<(Arc<ClientConfig>, [SecretString; 3]), ConnectError> {
+    const CA: &str = "CA file";
+    let (ca_file, certificate_file, key_file) =
+        (sources.ca.place(), sources.certificate.place(), sources.key.place());
+    let ca = text(CA, &sources.ca, false)?;
+    let mut roots = RootCertStore::empty();
+    let authorities = certificates(CA, &ca_file, &ca)?;
+    // One that is trusted beside newer ones may have expired; when none is left, no broker can be trusted.
+    let judged = authorities.iter().map(|authority| valid_now(CA, &ca_file, authority));
+    judged.reduce(Result::or).unwrap_or(Ok(()))?;
+    for certificate in authorities {
+        roots.add(certificate).map_err(|error| content(CA, &ca_file, error.to_string()))?;
+    }
+    let certificate = text(CERTIFICATE, &sources.certificate, false)?;
+    let chain = certificates(CERTIFICATE, &certificate_file, &certificate)?;
+    let key = text(KEY, &sources.key, true)?;
+    let parsed = private_key(&key_file, &key)?;
+    let own = chain.first().map(|own| valid_now(CERTIFICATE, &certificate_file, own));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| content("CA file", ca_file, error.to_string()))?
+        .map_err(|error| content(CA, &ca_file, error.to_string()))?
         .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
+        .with_client_auth_cert(chain, parsed)
         .map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
-                ConnectError::KeyMismatch { key: key_file.into(), certificate: certificate_file.into() }
+                ConnectError::KeyMismatch { key: key_file.clone(), certificate: certificate_file.clone() }
             }
-            other => content("private key", key_file, other.to_string()),
+            other => content(KEY, &key_file, other.to_string()),
         })?;
-    Ok(Arc::new(tls))
+    own.unwrap_or(Ok(()))?;
+    Ok((Arc::new(tls), [ca, certificate, key]))
+}
+
+/// Whether a certificate's time has come and not passed, by this machine's clock.
+fn valid_now(what: &'static str, path: &Path, certificate: &[u8]) -> Result<(), ConnectError> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+        .map_err(|_| content(what, path, "it is no X.509 certificate".into()))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let (from, to) = (parsed.validity().not_before, parsed.validity().not_after);
+    let why = if to.timestamp() < now {
+        format!("has expired at {to}")
+    } else if now < from.timestamp() {
+        format!("is not valid before {from}")
+    } else {
+        return Ok(());
+    };
+    Err(ConnectError::Validity { what, path: path.to_owned(), why })
 }
 
 fn content(what: &'static str, path: &Path, why: String) -> ConnectError {
     ConnectError::Content { what, path: path.to_owned(), why }
 }
 
-fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
-    let text = read(what, path, false)?;
-    let found = rustls_pemfile::certs(&mut text.as_slice())
+fn certificates(
+    what: &'static str,
+    path: &Path,
+    text: &SecretString,
+) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
+    let found = rustls_pemfile::certs(&mut text.expose_secret().as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| content(what, path, error.to_string()))?;
     if found.is_empty() {
@@ -107,33 +137,37 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     Ok(found)
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, ConnectError> {
-    const WHAT: &str = "private key";
-    let text = secrecy::SecretSlice::from(read(WHAT, path, true)?);
+fn private_key(path: &Path, text: &SecretString) -> Result<PrivateKeyDer<'static>, ConnectError> {
     // The parser's own error may quote the text, so it is left out.
-    rustls_pemfile::private_key(&mut secrecy::ExposeSecret::expose_secret(&text))
+    rustls_pemfile::private_key(&mut text.expose_secret().as_bytes())
         .ok()
         .flatten()
-        .ok_or_else(|| content(WHAT, path, "it holds no unencrypted PEM private key".into()))
+        .ok_or_else(|| content(KEY, path, "it holds no unencrypted PEM private key".into()))
 }
 
-fn password(path: &Path) -> Result<SecretString, ConnectError> {
+fn password(source: &Source) -> Result<SecretString, ConnectError> {
     const WHAT: &str = "password file";
-    let mut text = String::from_utf8(read(WHAT, path, true)?)
-        .map_err(|_| content(WHAT, path, "it is not UTF-8".into()))?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
+    let read = text(WHAT, source, true)?;
+    let text = read.expose_secret();
+    // One newline at a file's end is not part of it.
+    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() {
-        return Err(content(WHAT, path, "it is empty".into()));
+        return Err(content(WHAT, &source.place(), "it is empty".into()));
     }
     if text.contains('\0') {
-        return Err(content(WHAT, path, "it holds a zero byte".into()));
+        return Err(content(WHAT, &source.place(), "it holds a zero byte".into()));
     }
     Ok(SecretString::from(text))
+}
+
+/// What a source says. Only a file can be open to others.
+fn text(what: &'static str, source: &Source, private: bool) -> Result<SecretString, ConnectError> {
+    let path = match source.kind() {
+        Kind::Text(text) => return Ok(text.clone()),
+        Kind::File(path) => path,
+    };
+    let text = String::from_utf8(read(what, path, private)?);
+    text.map(SecretString::from).map_err(|_| content(what, path, "it is not UTF-8".into()))
 }
 
 fn read(what: &'static str, path: &Path, private: bool) -> Result<Vec<u8>, ConnectError> {

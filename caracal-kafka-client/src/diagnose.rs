@@ -7,14 +7,20 @@ pub(crate) struct Diagnosis {
     pub(crate) next: &'static str,
     /// Waiting longer would not help.
     pub(crate) settled: bool,
+    /// The TLS handshake was over by then.
+    pub(crate) beyond_tls: bool,
 }
 
 const fn found(cause: &'static str, next: &'static str) -> Diagnosis {
-    Diagnosis { cause, next, settled: true }
+    Diagnosis { cause, next, settled: true, beyond_tls: false }
+}
+
+const fn refused(cause: &'static str, next: &'static str) -> Diagnosis {
+    Diagnosis { beyond_tls: true, ..found(cause, next) }
 }
 
 const fn transient(cause: &'static str, next: &'static str) -> Diagnosis {
-    Diagnosis { cause, next, settled: false }
+    Diagnosis { cause, next, settled: false, beyond_tls: false }
 }
 
 /// Reads the reason that librdkafka gives with an error. The most telling words come first.
@@ -51,13 +57,19 @@ pub(crate) fn diagnose(reason: &str) -> Diagnosis {
              name that the broker's certificate has",
         );
     }
+    if says(&["not valid in current sasl state", "illegal sasl state", "illegal_sasl_state"]) {
+        return refused(
+            "the port speaks TLS but knows no log-in",
+            "check `kafka.bootstrap`: it must name the SASL_SSL listener, not an SSL or controller one",
+        );
+    }
     if says(&[
         "unsupported sasl mechanism",
         "mechanism not supported",
         "is not enabled",
         "unsupported mechanism",
     ]) {
-        return found(
+        return refused(
             "the broker does not offer the mechanism",
             "set `kafka.sasl.mechanism` to one that the listener has",
         );
@@ -68,7 +80,7 @@ pub(crate) fn diagnose(reason: &str) -> Diagnosis {
         "invalid credentials",
         "sasl authentication error",
     ]) {
-        return found(
+        return refused(
             "the broker refused user name and password",
             "let the cluster write its client files again, and check that the user exists with this mechanism",
         );
@@ -120,6 +132,11 @@ mod tests {
             (
                 "ssl://localhost:1/bootstrap: SSL handshake failed: error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42",
                 "refused this client's certificate",
+                true,
+            ),
+            (
+                "sasl_ssl://localhost:1/bootstrap: SASL SCRAM-SHA-512 mechanism handshake failed: Broker: Request not valid in current SASL state: broker's supported mechanisms: (n/a) (after 1ms in state AUTH_HANDSHAKE)",
+                "knows no log-in",
                 true,
             ),
             (

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::events::Event;
+use crate::profile::ProfileError;
 use crate::record::{Position, RawRecord};
 
 /// Why there is no connection, producer or consumer.
@@ -48,6 +49,17 @@ pub enum ConnectError {
         /// Its permission bits.
         mode: u32,
     },
+    /// A certificate has expired, or is not valid yet.
+    #[error("the {what} {path} {why}: have it issued again, and check this machine's clock", path = path.display())]
+    #[non_exhaustive]
+    Validity {
+        /// Whose certificate.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Since when, or until when.
+        why: String,
+    },
     /// The private key is not the certificate's.
     #[error("the private key {key} does not belong to the certificate {certificate}: let the cluster write both again", key = key.display(), certificate = certificate.display())]
     #[non_exhaustive]
@@ -57,6 +69,18 @@ pub enum ConnectError {
         /// The certificate's file.
         certificate: PathBuf,
     },
+    /// A connection that the program put together lacks something.
+    #[error("the connection lacks {what}: call `{step}` before `build`")]
+    #[non_exhaustive]
+    Incomplete {
+        /// What is lacking.
+        what: &'static str,
+        /// The builder's method that says it.
+        step: &'static str,
+    },
+    /// There is no profile, or it cannot be used.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// librdkafka refuses the configuration. Its own text is left out, for it repeats the value.
     #[error("librdkafka refuses the client's configuration{at}: {why}", at = key.as_ref().map(|key| format!(" at `{key}`")).unwrap_or_default())]
     #[non_exhaustive]
@@ -79,9 +103,9 @@ pub enum ConnectError {
         /// How long.
         waited: Duration,
         /// Likely cause.
-        cause: &'static str,
+        cause: Box<str>,
         /// What to do.
-        next: &'static str,
+        next: Box<str>,
         /// librdkafka's own words.
         symptom: String,
     },

@@ -16,6 +16,7 @@ use crate::record::{Position, RecordHeader};
 use crate::registry::{Encoder, SubjectStrategy, Terms, WriterSchema};
 use crate::send::slots::Outcome;
 use crate::send::{Message, Outbox, Refusal};
+use crate::trace;
 
 /// How long the question for a topic may take.
 const TOPIC: Duration = Duration::from_secs(10);
@@ -294,7 +295,8 @@ impl<E: Event> Producer<E> {
         event: &E,
         options: &RecordOptions,
     ) -> Result<DeliveryHandle, EnqueueError> {
-        match self.attempt(event, options) {
+        let attempt = trace::send(self.outbox.topic()).in_scope(|| self.attempt(event, options));
+        match attempt {
             Ok(slot) => return Ok(DeliveryHandle::new(&self.outbox, slot)),
             Err(Refusal::Never(error)) => return Err(error),
             Err(Refusal::Full | Refusal::Resting) => {}

@@ -6,7 +6,10 @@
 //! once, however many ask it at once.
 
 mod calls;
+mod direct;
 mod flights;
+#[cfg(feature = "in-memory")]
+mod memory;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -25,7 +28,10 @@ use crate::profile::ConnectionProfile;
 use crate::schema::{Kind, Resolver, Schema};
 use crate::wire;
 use calls::{Calls, Fault, Found};
+pub use direct::SchemaRegistry;
 use flights::Flights;
+#[cfg(feature = "in-memory")]
+pub(crate) use memory::Memory;
 pub use subject::{SubjectStrategy, WriterSchema};
 
 /// One registry, for all producers and consumers of a connection.
@@ -62,13 +68,23 @@ impl Registry {
         credentials: &Credentials,
     ) -> Result<Option<Arc<Self>>, ConnectError> {
         let Some(endpoint) = &profile.registry else { return Ok(None) };
-        let calls = Calls::new(&endpoint.url, credentials, profile.qualified(""))?;
-        Ok(Some(Arc::new(Self {
+        let calls = Calls::new(&endpoint.url, credentials, profile.qualified(""), calls::TIMEOUT)?;
+        Ok(Some(Self::by(calls)))
+    }
+
+    /// One without a network.
+    #[cfg(feature = "in-memory")]
+    pub(crate) fn in_memory(memory: Arc<Memory>) -> Arc<Self> {
+        Self::by(Calls::in_memory(memory))
+    }
+
+    fn by(calls: Calls) -> Arc<Self> {
+        Arc::new(Self {
             calls: Arc::new(calls),
             by_id: Flights::kept(),
             ids: Flights::kept(),
             latest: Flights::passing(),
-        })))
+        })
     }
 
     pub(crate) fn url(&self) -> &str {

@@ -12,11 +12,12 @@ use rdkafka::consumer::{CommitMode, Consumer as _, MessageStream, StreamConsumer
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message as _, Offset, Timestamp, TopicPartitionList};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::codec;
-use crate::consumer::{Consumer, passes};
+use crate::consumer::{ConsumeFrom, Consumer, passes};
 use crate::context::{Context, Part, Rebalance};
 use crate::dead_letter::{self, Failure, Story};
 use crate::error::{self, ConnectError, ReceiveError, RunError};
@@ -28,6 +29,7 @@ use crate::producer::{Delivery, DeliveryHandle, ProducerOptions};
 use crate::record::{RawRecord, Received};
 use crate::send::{Message, Outbox};
 use crate::shutdown::Shutdown;
+use crate::trace;
 use crate::watchdog::Watchdog;
 
 /// Without anything else to do, the loop looks after itself this often.
@@ -93,24 +95,44 @@ impl<E: Event> Consumer<E> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn run(mut self, handler: impl Handler<E>, shutdown: Shutdown) -> Result<RunReport, RunError> {
-        let client = self
-            .client
-            .clone()
-            .ok_or(ConnectError::Configuration { key: None, why: "the consumer is closed".into() })?;
+    pub async fn run(
+        mut self,
+        handler: impl Handler<E>,
+        mut shutdown: Shutdown,
+    ) -> Result<RunReport, RunError> {
         let topic = self.kafka.profile().qualified(TOPIC_DEAD_LETTERS);
         let letters = self.kafka.outbox(&topic, ProducerOptions::default())?;
         self.kafka.topic_is_there(&topic, letters.metadata(TOPIC).await)?;
         self.go_back().await?;
-        let rebalances = client.context().report_rebalances();
-        let mut run = Run::new(&mut self, client, handler, letters, rebalances);
-        let ended = run.until(shutdown).await;
-        let report = run.finish().await;
-        drop(run);
-        let drain = self.options.drain;
-        self.close(drain).await;
-        ended.map(|()| report)
+        let (handler, mut renewals) = (Arc::new(handler), self.kafka.renewals());
+        let mut report = RunReport::default();
+        loop {
+            let client = self
+                .client
+                .clone()
+                .ok_or(ConnectError::Configuration { key: None, why: "the consumer is closed".into() })?;
+            let rebalances = client.context().report_rebalances();
+            let mut run = Run::new(&mut self, client, Arc::clone(&handler), Arc::clone(&letters), rebalances);
+            let ended = run.until(&mut shutdown, &mut renewals).await;
+            report = report.plus(run.finish().await);
+            drop(run);
+            if !matches!(ended, Ok(Until::Renewal)) {
+                let drain = self.options.drain;
+                self.close(drain).await;
+                return ended.map(|_| report);
+            }
+            tracing::info!(topic = %self.topic, group = %self.group, "the consumer takes up new certificates");
+            self.renew().await?;
+        }
     }
+}
+
+/// Why a run of handlers pauses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Until {
+    Shutdown,
+    /// The connection's credentials were replaced.
+    Renewal,
 }
 
 struct Run<'a, E: Event, H> {
@@ -123,7 +145,6 @@ struct Run<'a, E: Event, H> {
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
     leaving: Option<Leaving>,
     watchdog: Watchdog,
-    started: Instant,
     commit_at: Instant,
     report: RunReport,
 }
@@ -132,7 +153,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
     fn new(
         consumer: &'a mut Consumer<E>,
         client: Arc<StreamConsumer<Context>>,
-        handler: H,
+        handler: Arc<H>,
         letters: Arc<Outbox>,
         rebalances: mpsc::UnboundedReceiver<Rebalance>,
     ) -> Self {
@@ -143,28 +164,31 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         for partition in client.assignment().map(|list| partitions(&list)).unwrap_or_default() {
             machine.assign(partition);
         }
-        let (started, watchdog) =
-            (Instant::now(), Watchdog::new(options.watchdog, options.from.is_by_group()));
-        let commit_at = started + options.commit_interval;
+        let watchdog = Watchdog::new(options.watchdog, options.from.is_by_group());
+        let commit_at = Instant::now() + options.commit_interval;
         Self {
             consumer,
             client,
-            handler: Arc::new(handler),
+            handler,
             letters,
             machine,
             rebalances,
             reports: mpsc::unbounded_channel(),
             leaving: None,
             watchdog,
-            started,
             commit_at,
             report: RunReport::default(),
         }
     }
 
-    async fn until(&mut self, mut shutdown: Shutdown) -> Result<(), RunError> {
+    async fn until(
+        &mut self,
+        shutdown: &mut Shutdown,
+        renewals: &mut watch::Receiver<u64>,
+    ) -> Result<Until, RunError> {
         let client = Arc::clone(&self.client);
         let mut records = client.stream();
+        let by_group = !matches!(self.consumer.options.from, ConsumeFrom::Exactly(_));
         loop {
             // librdkafka's stream knows nothing of the runtime's other tasks.
             tokio::task::consume_budget().await;
@@ -172,7 +196,9 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
             let wake = self.wake_at();
             tokio::select! {
                 biased;
-                () = shutdown.due() => return Ok(()),
+                () = shutdown.due() => return Ok(Until::Shutdown),
+                // Those chosen by hand stay where they are: another client would not know how far they came.
+                Ok(()) = renewals.changed(), if by_group => return Ok(Until::Renewal),
                 Some(report) = self.reports.1.recv() => self.take_back(report),
                 Some(rebalance) = self.rebalances.recv() => self.rebalance(rebalance),
                 message = futures::StreamExt::next(&mut records) => match message {
@@ -182,7 +208,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
                         self.take_more(&mut records)?;
                     }
                     Some(Err(error)) => self.complaint(&error)?,
-                    None => return Ok(()),
+                    None => return Ok(Until::Shutdown),
                 },
                 () = self.watchdog.look(&client, || self.machine.paused()) => {
                     if let Some((waited, why)) = self.watchdog.verdict() {
@@ -233,12 +259,12 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
     }
 
     fn now(&self) -> Duration {
-        self.started.elapsed()
+        self.consumer.kafka.clock().now()
     }
 
     fn wake_at(&self) -> Instant {
-        let tick = Instant::now() + TICK;
-        self.machine.wake_at().map_or(tick, |at| (self.started + at).min(tick))
+        let due = self.machine.wake_at().map(|at| at.saturating_sub(self.now()));
+        Instant::now() + due.map_or(TICK, |due| due.min(TICK))
     }
 
     /// What came with a record, without a look at anything else in between.
@@ -302,7 +328,8 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         }
         let Some(received) = self.machine.job(id).and_then(|job| job.received.clone()) else { return };
         let handler = Arc::clone(&self.handler);
-        let handling = async move { handler.handle(received).await };
+        let span = trace::process(&self.consumer.group, &received.position, &received.headers);
+        let handling = async move { handler.handle(received).await }.instrument(span);
         let mut handling = Box::pin(AssertUnwindSafe(handling).catch_unwind().map(|ended| {
             ended.unwrap_or_else(|_| Handled::Retry(Failure::new("panic", "the handler panicked")))
         }));

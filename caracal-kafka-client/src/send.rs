@@ -78,6 +78,16 @@ struct Live {
     client: Client,
     number: u32,
     since: Instant,
+    /// Ends what it has under way and takes nothing more: another one is about to take its place.
+    leaving: bool,
+    /// Which replacement of the connection's credentials it was made after.
+    generation: u64,
+}
+
+impl Live {
+    fn new(client: Client, number: u32) -> Self {
+        Self { client, number, since: Instant::now(), leaving: false, generation: 0 }
+    }
 }
 
 impl std::fmt::Debug for Outbox {
@@ -101,7 +111,7 @@ impl Outbox {
             ledger,
         };
         let client = outbox.client(0)?;
-        *outbox.write() = Some(Live { client, number: 0, since: Instant::now() });
+        *outbox.write() = Some(Live::new(client, 0));
         Ok(Arc::new(outbox))
     }
 
@@ -135,6 +145,9 @@ impl Outbox {
             let Some(live) = &*live else {
                 return Err(Refusal::Never(self.refused("the producer is closed".into())));
             };
+            if live.leaving {
+                return Err(Refusal::Full);
+            }
             let slot = self.shared.slots.open(live.number);
             let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&self.shared.topic, slot);
             // A tombstone stays one, and a record without key stays without.
@@ -200,12 +213,59 @@ impl Outbox {
             Refusal::Never(EnqueueError::Fatal { topic, why: format!("{why}, and then: {error}") })
         })?;
         tracing::error!(topic = %self.shared.topic, "the client failed and is replaced: {why}");
-        let old = std::mem::replace(old, Live { client, number, since: Instant::now() });
+        let old = std::mem::replace(old, Live::new(client, number));
         drop(live);
         let shared = Arc::clone(&self.shared);
         // It takes a while, which whoever sends does not have.
         std::thread::spawn(move || give_up(old, &shared));
         Ok(())
+    }
+
+    /// Has a new client take over, by what the configuration says now. The old one ends what it has under way first,
+    /// and until then nothing is taken, so that order holds and nothing is written twice. Whether that was so within
+    /// `patience`; if not, the old one goes on.
+    pub(crate) async fn renew(
+        self: &Arc<Self>,
+        generation: u64,
+        patience: Duration,
+    ) -> Result<bool, ConnectError> {
+        let this = Arc::clone(self);
+        // A task of its own: whoever waits may be cancelled, and the old client would take nothing for ever.
+        let renewing = tokio::spawn(async move { this.renew_now(generation, patience).await });
+        renewing.await.unwrap_or(Ok(false))
+    }
+
+    async fn renew_now(&self, generation: u64, patience: Duration) -> Result<bool, ConnectError> {
+        let old = {
+            let mut live = self.write();
+            let behind = |live: &&mut Live| !live.leaving && live.generation < generation;
+            let Some(live) = live.as_mut().filter(behind) else { return Ok(true) };
+            live.leaving = true;
+            (Arc::clone(live.client.producer()), live.number)
+        };
+        let (client, number) = old;
+        let (tell, told) = oneshot::channel();
+        std::thread::spawn(move || {
+            let _ = tell.send(client.flush(patience).is_ok());
+        });
+        let drained = told.await.unwrap_or(false);
+        let next = if drained { self.client(number.wrapping_add(1)).map(Some) } else { Ok(None) };
+        let mut live = self.write();
+        // Closed, or failed and replaced meanwhile: by the new configuration too.
+        let Some(now) = live.as_mut().filter(|live| live.number == number) else { return Ok(true) };
+        now.leaving = false;
+        let done = next.map(|next| {
+            next.map(|client| {
+                let next = Live { generation, ..Live::new(client, number.wrapping_add(1)) };
+                std::mem::replace(now, next)
+            })
+        });
+        drop(live);
+        self.shared.room.notify_waiters();
+        let Some(old) = done? else { return Ok(false) };
+        let shared = Arc::clone(&self.shared);
+        std::thread::spawn(move || give_up(old, &shared));
+        Ok(true)
     }
 
     /// Waits for outcomes until the deadline; what has none by then is given up. Blocks no executor.

@@ -18,6 +18,8 @@ mod certs;
 mod chromium;
 mod client;
 mod client_reads;
+mod client_behaviour;
+mod client_connects;
 mod client_schemas;
 mod client_writes;
 mod clients;
@@ -27,6 +29,7 @@ mod credentials;
 mod dashboard;
 mod doctor;
 mod dry_runs;
+mod examples;
 mod groups;
 mod jdk;
 mod jvm;
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 36] = [
+    let groups: [&[Test]; 39] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -74,8 +77,11 @@ fn main() -> ExitCode {
         clients::TESTS,
         client::TESTS,
         client_reads::TESTS,
+        client_behaviour::TESTS,
+        client_connects::TESTS,
         client_schemas::TESTS,
         client_writes::TESTS,
+        examples::TESTS,
         scram::TESTS,
         secrets::TESTS,
         doctor::TESTS,

@@ -65,9 +65,13 @@ impl Step {
 }
 
 /// The whole workspace in every step, so that all of them share what they have compiled.
-const TESTS: [&str; 4] = ["test", "--workspace", "--locked", "--no-fail-fast"];
+const TESTS: [&str; 6] = ["test", "--workspace", "--locked", "--no-fail-fast", "--features", FEATURES];
 const LIVE_TESTS: [&str; 7] =
-    ["test", "--workspace", "--locked", "--features", "caracal-tests/live", "--test", "live"];
+    ["test", "--workspace", "--locked", "--features", ALL_FEATURES, "--test", "live"];
+
+/// What has tests of its own and is off unless asked for.
+const FEATURES: &str = "caracal-kafka-client/in-memory";
+const ALL_FEATURES: &str = "caracal-kafka-client/in-memory,caracal-tests/live";
 
 /// Runs every check and every test. Returns whether all passed.
 ///
@@ -88,6 +92,10 @@ pub(crate) fn ci() -> Result<bool> {
             ["check", "-p", "caracal-cluster", "--locked", "--no-default-features", "--features", features];
         steps.push(Step::new("caracal-cluster with few features", cargo(&arguments)?));
     }
+    // The other names of the same spans.
+    let observed = ["test", "-p", "caracal-kafka-client", "--locked", "--test", "observed"];
+    let features = ["--features", "in-memory,otel-names"];
+    steps.push(Step::of_tests("OpenTelemetry's names", cargo(&[observed.as_slice(), &features].concat())?));
     let mut clean = shell::program("git")?;
     clean.args(["status", "--porcelain", "--", "caracal-cluster/tests/golden", "Cargo.lock"]);
     steps.push(Step::new("golden files and lock are committed", clean));
@@ -142,9 +150,10 @@ fn unit_steps(filter: Option<&str>) -> Result<Vec<Step>> {
     }
     let mut build = cargo(&TESTS)?;
     build.arg("--no-run");
-    let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"])?;
+    let documents = ["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"];
+    let mut docs = cargo(&[&documents[..], &["--features", FEATURES]].concat())?;
     docs.env("RUSTDOCFLAGS", "-D warnings");
-    let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--features", "caracal-tests/live"];
+    let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--features", ALL_FEATURES];
     let mut clippy = cargo(&lints)?;
     clippy.args(["--", "-D", "warnings"]);
     let mut steps = vec![

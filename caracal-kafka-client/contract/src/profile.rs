@@ -34,6 +34,7 @@
 
 mod environment;
 mod read;
+mod variables_file;
 
 use std::fmt;
 use std::io;
@@ -227,6 +228,45 @@ impl ConnectionProfile {
         environment::discover(&variable, current_dir)
     }
 
+    /// Reads a file of variables, one `NAME=VALUE` a line, such as the cluster's `.env.kafka`, and nothing else:
+    /// the process's own environment changes nothing. Paths in it are relative to the file. What shells and
+    /// `docker compose --env-file` allow is read: comments, `export`, single and double quotes.
+    ///
+    /// # Errors
+    /// The file cannot be read, a line is no variable, or what it says is refused as by
+    /// [`discover`](Self::discover). No error repeats a value.
+    ///
+    /// ```no_run
+    /// use caracal_kafka_contract::profile::ConnectionProfile;
+    ///
+    /// let profile = ConnectionProfile::from_env_file("clients/producer/.env.kafka")?;
+    /// println!("{}", profile.kafka.bootstrap.join(","));
+    /// # Ok::<(), caracal_kafka_contract::profile::ProfileError>(())
+    /// ```
+    pub fn from_env_file(path: impl AsRef<Path>) -> Result<Self, ProfileError> {
+        variables_file::read(path.as_ref())
+    }
+
+    /// [`from_env_file`](Self::from_env_file) of a text; relative paths will be relative to `base_dir`. A
+    /// `CARACAL_KAFKA_PROFILE` in it is read from the disk.
+    ///
+    /// # Errors
+    /// As [`from_env_file`](Self::from_env_file).
+    pub fn from_env_text(text: &str, base_dir: impl AsRef<Path>) -> Result<Self, ProfileError> {
+        variables_file::text(text, Path::new(".env.kafka"), base_dir.as_ref())
+    }
+
+    /// Itself, if each field has a value that a file may have: for one that a program put together.
+    ///
+    /// # Errors
+    /// [`ProfileError::Invalid`], [`ProfileError::Version`], [`ProfileError::Unwritable`].
+    pub fn checked(&self) -> Result<Self, ProfileError> {
+        let origin = Path::new("made by this program");
+        let mut checked = read::text(&self.to_toml()?, origin, self.base_dir.clone())?.build()?;
+        checked.unknown_keys.clone_from(&self.unknown_keys);
+        Ok(checked)
+    }
+
     /// The file's text, complete, for the cluster that writes it.
     ///
     /// # Errors
@@ -308,6 +348,17 @@ pub enum ProfileError {
         line: usize,
         /// What the parser expected.
         what: String,
+    },
+    /// A file of variables has a line that is none.
+    #[error("line {line} of {path} is no variable: {what}", path = path.display())]
+    #[non_exhaustive]
+    VariablesFile {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What it should be.
+        what: &'static str,
     },
     /// The format is not the one that this version reads.
     #[error(

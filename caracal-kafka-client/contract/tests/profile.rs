@@ -245,3 +245,41 @@ proptest! {
         prop_assert_eq!(read(&written.to_toml().expect("TOML")).expect("read"), written);
     }
 }
+
+#[test]
+fn a_file_of_variables_is_a_profile_beside_its_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(".env.kafka");
+    let write = |text: &str| {
+        #[expect(clippy::disallowed_methods, reason = "a test's own file in a private folder")]
+        std::fs::write(&path, text).expect("written");
+        ConnectionProfile::from_env_file(&path)
+    };
+    let whole = "# Kafka as producer\nCARACAL_KAFKA_CLUSTER=caracal\nCARACAL_KAFKA_PRINCIPAL=producer\n\
+         CARACAL_KAFKA_BOOTSTRAP=\"a:1,b:2\"\nCARACAL_KAFKA_TLS_CA_FILE=ca.pem\n\
+         CARACAL_KAFKA_TLS_CERTIFICATE_FILE=\"client.pem\"\nCARACAL_KAFKA_TLS_KEY_FILE='/x/client.key'\n\
+         CARACAL_KAFKA_SASL_MECHANISM=SCRAM-SHA-512\nCARACAL_KAFKA_SASL_USERNAME=producer\n\
+         CARACAL_KAFKA_SASL_PASSWORD_FILE=password\nCARACAL_KAFKA_REGISTRY_URL=\"\"\nOTHER=1\n";
+    let found = write(whole).expect("read");
+    assert_eq!(found.kafka.bootstrap, ["a:1", "b:2"]);
+    assert_eq!(found.ca_file(), folder.path().join("ca.pem"));
+    assert_eq!(found.key_file(), Path::new("/x/client.key"));
+    assert!(found.registry.is_none() && found.unknown_keys().is_empty(), "{found:?}");
+    let odd = write(&format!("{whole}CARACAL_KAFKA_SURPRISE=1\n")).expect("read");
+    assert_eq!(odd.unknown_keys(), ["CARACAL_KAFKA_SURPRISE"]);
+    let secret = write(&format!("{whole}CARACAL_KAFKA_SASL_PASSWORD={MARK}\n")).expect_err("a secret");
+    assert!(matches!(secret, ProfileError::SecretInEnvironment { .. }) && !secret.to_string().contains(MARK));
+    let line = write(&format!("A=1\n{MARK}\n")).expect_err("no variable").to_string();
+    assert!(line.contains("line 2") && !line.contains(MARK), "{line}");
+    let absent = ConnectionProfile::from_env_file(folder.path().join("none")).expect_err("absent");
+    assert!(matches!(absent, ProfileError::Read { .. }), "{absent:?}");
+}
+
+#[test]
+fn what_a_program_put_together_is_held_to_the_same_rules() {
+    let mut made = profile();
+    assert_eq!(made.checked().expect("right"), made);
+    made.kafka.bootstrap = vec![MARK.into()];
+    let refused = made.checked().expect_err("no port").to_string();
+    assert!(refused.contains("host:port") && !refused.contains(MARK), "{refused}");
+}

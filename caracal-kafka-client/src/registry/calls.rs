@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::fmt;
+#[cfg(feature = "in-memory")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,7 +17,8 @@ use crate::credentials::Credentials;
 use crate::error::ConnectError;
 use crate::schema::Schema;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a service waits for one answer.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most schemas that one may refer to, those that these refer to included.
 const REFERENCES: usize = 100;
@@ -32,8 +35,17 @@ pub(super) struct Calls {
     pub(super) url: String,
     /// Put before the subjects of references.
     namespace: String,
-    settings: SrSettings,
-    http: reqwest::Client,
+    way: Way,
+}
+
+/// How it is reached.
+enum Way {
+    Http {
+        settings: SrSettings,
+        http: reqwest::Client,
+    },
+    #[cfg(feature = "in-memory")]
+    Memory(Arc<super::memory::Memory>),
 }
 
 /// The settings would show the log-in.
@@ -67,7 +79,12 @@ impl Fault {
 }
 
 impl Calls {
-    pub(super) fn new(url: &str, credentials: &Credentials, namespace: String) -> Result<Self, ConnectError> {
+    pub(super) fn new(
+        url: &str,
+        credentials: &Credentials,
+        namespace: String,
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
         let url = url.trim_end_matches('/').to_owned();
         let failed = |why: String| ConnectError::Registry { url: url.clone(), why };
         let mut headers = HeaderMap::new();
@@ -80,16 +97,21 @@ impl Calls {
                 .tls_backend_preconfigured((*credentials.registry_tls).clone())
                 .default_headers(headers.clone())
                 .no_proxy()
-                .connect_timeout(TIMEOUT)
-                .timeout(TIMEOUT)
+                .connect_timeout(timeout)
+                .timeout(timeout)
         };
         let http = builder().build().map_err(|error| failed(chain(&error)))?;
         let settings = SrSettings::new_builder(url.clone())
             .no_proxy()
-            .set_timeout(TIMEOUT)
+            .set_timeout(timeout)
             .build_with(builder())
             .map_err(|error| failed(text(&error)))?;
-        Ok(Self { url, namespace, settings, http })
+        Ok(Self { url, namespace, way: Way::Http { settings, http } })
+    }
+
+    #[cfg(feature = "in-memory")]
+    pub(super) fn in_memory(memory: Arc<super::memory::Memory>) -> Self {
+        Self { url: "memory".into(), namespace: String::new(), way: Way::Memory(memory) }
     }
 
     pub(super) fn qualified(&self, subject: &str) -> String {
@@ -98,8 +120,15 @@ impl Calls {
 
     pub(super) async fn ping(&self) -> Result<(), ConnectError> {
         let failed = |why: String| ConnectError::Registry { url: self.url.clone(), why };
-        let answer = self.http.get(format!("{}/schemas/types", self.url)).send().await.map_err(|error| {
-            failed(format!("{}; start the registry, or correct `registry.url`", chain(&error)))
+        let http = match &self.way {
+            Way::Http { http, .. } => http,
+            #[cfg(feature = "in-memory")]
+            Way::Memory(_) => return Ok(()),
+        };
+        let answer = http.get(format!("{}/schemas/types", self.url)).send().await.map_err(|error| {
+            let why = chain(&error);
+            let next = next_step(&self.url, &why);
+            failed(format!("{why}; {next}"))
         })?;
         let status = answer.status();
         if matches!(status.as_u16(), 401 | 403) {
@@ -129,7 +158,14 @@ impl Calls {
         body: &serde_json::Value,
         normalize: bool,
     ) -> Result<Found, Fault> {
-        self.post(&format!("/subjects/{}", segment(subject)), body, normalize).await
+        match &self.way {
+            Way::Http { http, .. } => {
+                let path = format!("/subjects/{}", segment(subject));
+                Self::answer(http.post(self.posted(&path, normalize)).json(body)).await
+            }
+            #[cfg(feature = "in-memory")]
+            Way::Memory(memory) => memory.find(subject, body),
+        }
     }
 
     pub(super) async fn register(
@@ -138,13 +174,32 @@ impl Calls {
         body: &serde_json::Value,
         normalize: bool,
     ) -> Result<Found, Fault> {
-        self.post(&format!("/subjects/{}/versions", segment(subject)), body, normalize).await
+        match &self.way {
+            Way::Http { http, .. } => {
+                let path = format!("/subjects/{}/versions", segment(subject));
+                Self::answer(http.post(self.posted(&path, normalize)).json(body)).await
+            }
+            #[cfg(feature = "in-memory")]
+            Way::Memory(memory) => memory.register(subject, body),
+        }
     }
 
-    /// Not the library's: its calls know nothing of `normalize`.
-    async fn post(&self, path: &str, body: &serde_json::Value, normalize: bool) -> Result<Found, Fault> {
-        let url = format!("{}{path}{}", self.url, if normalize { "?normalize=true" } else { "" });
-        let sent = self.http.post(url).json(body).send().await;
+    /// Not the library's calls: they know nothing of `normalize`.
+    fn posted(&self, path: &str, normalize: bool) -> String {
+        format!("{}{path}{}", self.url, if normalize { "?normalize=true" } else { "" })
+    }
+
+    /// Any other question, for those who ask by hand.
+    pub(super) async fn get(&self, path: &str) -> Result<serde_json::Value, Fault> {
+        match &self.way {
+            Way::Http { http, .. } => Self::answer(http.get(format!("{}{path}", self.url))).await,
+            #[cfg(feature = "in-memory")]
+            Way::Memory(_) => Err(Fault::Failed("a registry in memory is not asked by hand".into())),
+        }
+    }
+
+    async fn answer<T: serde::de::DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<T, Fault> {
+        let sent = request.send().await;
         let answer = sent.map_err(|error| Fault::Failed(chain(&error)))?;
         let status = answer.status();
         if status.is_success() {
@@ -159,11 +214,29 @@ impl Calls {
     }
 
     pub(super) async fn latest(&self, subject: &str) -> Result<Found, Fault> {
-        perform_sr_call(&self.settings, SrCall::GetLatest(subject)).await.map_err(|error| fault(&error))
+        match &self.way {
+            Way::Http { settings, .. } => asked(settings, SrCall::GetLatest(subject)).await,
+            #[cfg(feature = "in-memory")]
+            Way::Memory(memory) => memory.latest(subject),
+        }
     }
 
     pub(super) async fn by_id(&self, id: u32) -> Result<Found, Fault> {
-        perform_sr_call(&self.settings, SrCall::GetById(id)).await.map_err(|error| fault(&error))
+        match &self.way {
+            Way::Http { settings, .. } => asked(settings, SrCall::GetById(id)).await,
+            #[cfg(feature = "in-memory")]
+            Way::Memory(memory) => memory.by_id(id),
+        }
+    }
+
+    async fn by_version(&self, subject: &str, version: u32) -> Result<Found, Fault> {
+        match &self.way {
+            Way::Http { settings, .. } => {
+                asked(settings, SrCall::GetBySubjectAndVersion(subject, version)).await
+            }
+            #[cfg(feature = "in-memory")]
+            Way::Memory(memory) => memory.by_version(subject, version),
+        }
     }
 
     /// The schema with everything that it refers to.
@@ -187,10 +260,7 @@ impl Calls {
                                 "it refers to more than {REFERENCES} schemas"
                             )));
                         }
-                        let call = SrCall::GetBySubjectAndVersion(&subject, version);
-                        let used =
-                            perform_sr_call(&self.settings, call).await.map_err(|error| fault(&error))?;
-                        open.push((used, 0));
+                        open.push((self.by_version(&subject, version).await?, 0));
                     }
                 }
                 None => texts.push(schema.schema.ok_or_else(|| Fault::Useless("it has no text".into()))?),
@@ -198,6 +268,31 @@ impl Calls {
         }
         let own = texts.pop().unwrap_or_default();
         Schema::parse_with(&own, &texts).map_err(|error| Fault::Useless(error.to_string()))
+    }
+}
+
+async fn asked(settings: &SrSettings, call: SrCall<'_>) -> Result<Found, Fault> {
+    perform_sr_call(settings, call).await.map_err(|error| fault(&error))
+}
+
+/// What to do about a registry that gave no answer.
+fn next_step(url: &str, why: &str) -> &'static str {
+    let why = why.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    if says(&["invalidcontenttype", "corrupt message"]) {
+        "its port does not speak TLS: `registry.url` must begin with http://"
+    } else if says(&["unknownissuer", "badsignature"]) {
+        "take the certificates of the registry's own CA (`registry.tls.ca_file`)"
+    } else if says(&["not valid for", "notvalidforname"]) {
+        "use a name in `registry.url` that its certificate has"
+    } else if says(&["expired", "notvalidyet", "not valid yet"]) {
+        "have its certificate issued again, and check this machine's clock"
+    } else if says(&["received fatal alert"]) {
+        "it refused this client's certificate: `registry.tls` must name one that it trusts"
+    } else if url.starts_with("http://") && says(&["invalid http", "message completed", "reset by peer"]) {
+        "what listens there speaks no plain HTTP: if it speaks TLS, `registry.url` must begin with https://"
+    } else {
+        "start the registry, or correct `registry.url`"
     }
 }
 
@@ -212,7 +307,7 @@ fn basic(user: &str, password: &SecretString) -> Result<HeaderValue, String> {
 }
 
 /// A subject as one part of a path; topics and records have letters, digits, `.`, `_` and `-` only.
-fn segment(subject: &str) -> String {
+pub(super) fn segment(subject: &str) -> String {
     let mut out = String::with_capacity(subject.len());
     for byte in subject.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-') {

@@ -217,6 +217,34 @@ async fn basic_authentication_is_sent_and_never_shown() {
     assert!(!shown.contains("hunter2") && !shown.contains("dXNlcjpodW50ZXIy"), "{shown}");
 }
 
+/// As tools ask: by texts, with the connection's log-in, and what is not there is no fault.
+#[tokio::test]
+async fn a_registry_is_asked_by_hand() {
+    let stub = Stub::with_login("Basic dXNlcjpodW50ZXIy");
+    let connection = |password: &str| {
+        crate::Connection::to(["localhost:1"])
+            .trusting(crate::Source::text(fixture::CERTIFICATE))
+            .presenting(crate::Source::text(fixture::CERTIFICATE), crate::Source::text(fixture::KEY))
+            .log_in("producer", crate::Source::text("x"))
+            .registry(&stub.url)
+            .registry_log_in("user", crate::Source::text(password))
+            .build()
+            .expect("complete")
+    };
+    let registry = SchemaRegistry::of(connection("hunter2")).expect("sound").expect("a registry");
+    assert_eq!(registry.latest("s").await.expect("an answer"), None);
+    let schema = r#""string""#;
+    let id = registry.register("s", schema).await.expect("registered");
+    assert_eq!(registry.register("s", schema).await.expect("known"), id);
+    assert_eq!(registry.latest("s").await.expect("an answer"), Some((id, schema.to_owned())));
+    assert_eq!(registry.by_id(id).await.expect("an answer").as_deref(), Some(schema));
+    assert_eq!(registry.by_id(99).await.expect("an answer"), None);
+    assert_eq!(registry.subjects_of(id).await.expect("an answer"), ["s"]);
+    let wrong = SchemaRegistry::of(connection("other")).expect("sound").expect("a registry");
+    let refused = wrong.latest("s").await.expect_err("a wrong password").to_string();
+    assert!(refused.contains("HTTP 401") && !refused.contains("other"), "{refused}");
+}
+
 mod mutual_tls {
     use caracal_pki::{
         CertificateAuthority, DistinguishedName, Issued, KeyAlgorithm, LeafRequest, Usage, Validity,

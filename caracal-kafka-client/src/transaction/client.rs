@@ -46,6 +46,10 @@ impl ClientContext for Watch {
         self.0.log(level, facility, message);
     }
 
+    fn stats(&self, statistics: rdkafka::Statistics) {
+        self.0.stats(statistics);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         self.0.error(error, reason);
     }

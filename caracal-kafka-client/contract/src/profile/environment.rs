@@ -129,7 +129,7 @@ pub const VARIABLES: &[Variable] = &[
 ];
 
 /// Names that people would guess for the secret itself, and what is right instead.
-const SECRETS: [(&str, &str); 4] = [
+pub(super) const SECRETS: [(&str, &str); 4] = [
     ("CARACAL_KAFKA_SASL_PASSWORD", "CARACAL_KAFKA_SASL_PASSWORD_FILE"),
     ("CARACAL_KAFKA_TLS_KEY", "CARACAL_KAFKA_TLS_KEY_FILE"),
     ("CARACAL_KAFKA_REGISTRY_PASSWORD", "CARACAL_KAFKA_REGISTRY_PASSWORD_FILE"),

@@ -149,6 +149,11 @@ impl State {
                 Ok(id) if (1..=self.schemas.len()).contains(&id) => (200, self.found(id - 1)),
                 _ => fail(404, 40403),
             },
+            ("GET", ["schemas", "ids", id, "versions"]) => {
+                let known = id.parse::<usize>().ok().and_then(|id| self.schemas.get(id.checked_sub(1)?));
+                let entry = |(subject, version, _): &(String, u32, Value)| json!([{ "subject": subject, "version": version }]);
+                known.map_or_else(|| fail(404, 40403), |schema| (200, entry(schema)))
+            }
             ("GET", ["subjects", subject, "versions", "latest"]) => match of(subject).last() {
                 Some(at) => (200, self.found(*at)),
                 None => fail(404, 40401),

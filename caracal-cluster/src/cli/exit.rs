@@ -10,6 +10,7 @@ use crate::lifecycle::{ClusterError, StepError};
 use crate::ops::OpsError;
 use crate::plan::PlanError;
 use crate::probe::matrix::VerifyError;
+use crate::runtime::NodeError;
 use crate::wire::{WireError, WireErrorKind};
 use crate::zookeeper::ZkError;
 use crate::zookeeper::users::UserError;
@@ -20,7 +21,7 @@ pub const OK: u8 = 0;
 pub const FAULT: u8 = 1;
 /// The arguments or the description of the cluster cannot be used.
 pub const USAGE: u8 = 2;
-/// This machine lacks something: Java, Maven, network, a free port, room on a disk, a permission.
+/// This machine lacks something: Java, Maven, network, a container engine, a free port, room on a disk, a permission.
 pub const MACHINE: u8 = 3;
 /// The cluster is locked by another command, or does not exist.
 pub const UNAVAILABLE: u8 = 4;
@@ -109,7 +110,7 @@ fn of_cluster(error: &ClusterError) -> u8 {
         | ClusterError::SpecFile { .. }
         | ClusterError::Plan(PlanError::UnusablePath { .. }) => USAGE,
         ClusterError::Plan(_) => FAULT,
-        ClusterError::Cache(_) | ClusterError::Lease(_) => MACHINE,
+        ClusterError::Cache(_) | ClusterError::Engine(_) | ClusterError::Lease(_) => MACHINE,
         ClusterError::Unknown { .. } => UNAVAILABLE,
     }
 }
@@ -127,6 +128,7 @@ fn of_step(error: &StepError) -> u8 {
         StepError::Preflight { .. } | StepError::Install(_) | StepError::Verify(_) | StepError::Java(_) => {
             MACHINE
         }
+        StepError::Node(NodeError::Engine(_)) => MACHINE,
         StepError::Dir(error) => of_dir(error),
         StepError::Cluster(error) => of_cluster(error),
         StepError::Credentials(error) => of_credentials(error),

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::args::{
-    ClusterCommand, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting,
-    RuntimeChoice, StartArgs, StopArgs, Target, UpArgs, VerifyArgs,
+    ClusterCommand, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting, StartArgs,
+    StopArgs, Target, UpArgs, VerifyArgs,
 };
 use super::output::{Output, Tone, wrap_indented};
 use super::ticks::Live;
 use super::verify::{self, Detail};
-use super::{exit, json, ops, signal, summary, tables};
+use super::{exit, json, ops, place, signal, summary, tables};
 use crate::lifecycle::chain;
 use crate::lifecycle::commands::{self, CommandError, DownReport, Selection};
 use crate::lifecycle::down::StopReport;
@@ -82,12 +82,9 @@ fn about(command: &Command) -> (&'static str, Target, Reporting) {
 
 async fn up(args: UpArgs, output: Output) -> Result<u8, Failure> {
     let mut selection = args.target.selection(args.spec)?;
-    selection.overrides = args.kind.overrides();
-    // Docker is not built in, so `auto` has one answer; it still says which, and why.
-    let why = match args.runtime {
-        RuntimeChoice::Auto => "native: no Docker runtime in this version",
-        RuntimeChoice::Native => "native, as asked for",
-    };
+    selection.overrides = args.place.over(args.kind.overrides());
+    let (runtime, why) = place::choose(&selection, args.place.runtime).await?;
+    selection.overrides.runtime = runtime;
     say(output, &format!("runtime {why}"));
     let report = commands::up(&selection, &Live::reporter(output), signal::cancelled()).await?;
     finish(output, "up", &report, || summary::up(&report, &args.target, output.paint))
@@ -166,7 +163,8 @@ fn list(args: ListArgs, output: Output) -> Result<u8, Failure> {
 
 async fn plan(args: PlanArgs, output: Output) -> Result<u8, Failure> {
     let mut selection = args.target.selection(args.spec)?;
-    selection.overrides = args.kind.overrides();
+    selection.overrides = args.place.over(args.kind.overrides());
+    selection.overrides.runtime = place::choose(&selection, args.place.runtime).await?.0;
     let report = commands::plan(&selection).await?;
     finish(output, "plan", &report, || summary::plan(&report, args.files, output))?;
     Ok(if args.exit_code && report.differs { exit::DRIFT } else { exit::OK })

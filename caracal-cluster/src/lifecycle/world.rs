@@ -11,7 +11,7 @@ use super::steps::{
 };
 use crate::credentials::Credentials;
 use crate::plan::NodeRole;
-use crate::runtime::{NativeRuntime, Runtime};
+use crate::runtime::Runtime;
 use crate::wire::SharedSaltedPasswords;
 
 /// A cluster on this machine.
@@ -49,9 +49,15 @@ impl ClusterWorld {
         Credentials::new(&self.cluster.dir, &self.cluster.plan, self.now)
     }
 
+    /// Whether its nodes run in containers.
+    pub(super) fn is_contained(&self) -> bool {
+        self.cluster.plan.network.is_some()
+    }
+
     pub(super) fn use_java(&mut self, program: std::path::PathBuf) {
-        let native = NativeRuntime::new(self.cluster.dir.clone(), self.cluster.record.cluster_id.clone());
-        self.runtime = Runtime::Native(native.with_java(program));
+        if let Runtime::Native(native) = &self.runtime {
+            self.runtime = Runtime::Native(native.clone().with_java(program));
+        }
     }
 }
 
@@ -85,7 +91,7 @@ impl World for ClusterWorld {
         match step {
             Step::Credentials => files::apply_credentials(self),
             Step::Distribution => distribution::apply(self).await,
-            Step::Configuration => files::apply_configuration(self),
+            Step::Configuration => files::apply_configuration(self).await,
             Step::Format => format::apply(self),
             Step::Ensemble => nodes::apply(self, NodeRole::Zookeeper).await,
             Step::Controllers => nodes::apply(self, NodeRole::Controller).await,

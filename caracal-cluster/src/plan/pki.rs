@@ -130,7 +130,11 @@ fn controllers_client(node: &NodeName) -> CertificatePlan {
 fn subject_alt_names(node: &NodeName, listeners: &[ListenerPlan]) -> Vec<SubjectAltName> {
     let mut names = BTreeSet::from([node.to_string(), listeners::HOST.to_owned()]);
     names.extend(listeners.iter().map(|listener| listener.advertised_host.clone()));
-    let addresses: BTreeSet<_> =
-        listeners.iter().flat_map(|listener| [listener.bind.ip(), listener.dial.ip()]).collect();
+    let inside = listeners.iter().filter_map(|listener| Some(listener.inside?.ip()));
+    let addresses: BTreeSet<_> = listeners
+        .iter()
+        .flat_map(|listener| [listener.bind.ip(), listener.dial.ip()])
+        .chain(inside)
+        .collect();
     names.into_iter().map(SubjectAltName::Dns).chain(addresses.into_iter().map(SubjectAltName::Ip)).collect()
 }

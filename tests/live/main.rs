@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `CARACAL_LIVE_KILLS` | how often `up` is killed at a random moment; 2 unless set |
 //! | `CARACAL_LIVE_SEED` | the seed of those moments; printed with each test, fixed unless set |
+//! | `CARACAL_LIVE_SUITE` | `docker`: the tests of clusters in containers instead of all others (`cargo xtask test docker`) |
 //! | `CARACAL_LIVE_KEEP` | `1`: clusters of failed tests keep their files (never their processes) |
 
 mod acls;
@@ -21,6 +22,7 @@ mod cluster;
 mod converge;
 mod credentials;
 mod dashboard;
+mod docker;
 mod doctor;
 mod groups;
 mod jdk;
@@ -93,13 +95,21 @@ fn main() -> ExitCode {
         converge::TESTS,
         kraft::TESTS,
     ];
-    let tests = groups.into_iter().flatten().chain(sidebyside::TESTS).chain(secrets::LAST);
+    // Containers need an engine, which the others do not: they are chosen by name.
+    let containers = std::env::var_os("CARACAL_LIVE_SUITE").is_some_and(|suite| suite == "docker");
+    let tests: Vec<&Test> = if containers {
+        docker::TESTS.iter().collect()
+    } else {
+        groups.into_iter().flatten().chain(sidebyside::TESTS).chain(secrets::LAST).collect()
+    };
     let chosen = |name: &str| {
         let fits = |filter: &String| if arguments.exact { name == filter } else { name.contains(filter) };
         filters.is_empty() || filters.iter().any(fits)
     };
-    let trials =
-        tests.filter(|(name, _)| chosen(name)).map(|&(name, test)| Trial::test(name, move || run(test)));
+    let trials = tests
+        .into_iter()
+        .filter(|(name, _)| chosen(name))
+        .map(|&(name, test)| Trial::test(name, move || run(test)));
     let trials = trials.collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let left = cluster::take_all_down();

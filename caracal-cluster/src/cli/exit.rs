@@ -129,6 +129,7 @@ fn of_step(error: &StepError) -> u8 {
             MACHINE
         }
         StepError::Node(NodeError::Engine(_)) => MACHINE,
+        StepError::Node(NodeError::OnlyContainers { .. }) => USAGE,
         StepError::Dir(error) => of_dir(error),
         StepError::Cluster(error) => of_cluster(error),
         StepError::Credentials(error) => of_credentials(error),

@@ -88,6 +88,18 @@ impl Runtime {
         }
     }
 
+    /// Cuts a running node off from all others and from us, or lets it back with the same address; says whether it
+    /// was running.
+    ///
+    /// # Errors
+    /// [`NodeError::OnlyContainers`] where nodes are processes: those share one network.
+    pub fn set_cut(&self, node: &NodePlan, cut: bool) -> Result<bool, NodeError> {
+        match self {
+            Self::Native(_) => Err(NodeError::OnlyContainers { node: node.name.to_string() }),
+            Self::Docker(docker) => Ok(docker.set_cut(node, cut)?),
+        }
+    }
+
     /// Whether a node runs but was paused.
     pub fn is_paused(&self, node: &NodePlan) -> bool {
         match self {

@@ -67,6 +67,14 @@ pub enum NodeError {
     /// Not stopped.
     #[error(transparent)]
     Stop(#[from] process::StopError),
+    /// Something that only a container can be.
+    #[error(
+        "{node} is a process of this machine and shares its network with all others; only containers (`--runtime docker`) can be cut off"
+    )]
+    OnlyContainers {
+        /// The node.
+        node: String,
+    },
     /// The engine of its container.
     #[error(transparent)]
     Engine(#[from] EngineError),

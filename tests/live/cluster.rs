@@ -284,7 +284,9 @@ async fn give_back(name: &ClusterName) -> Vec<String> {
     let mut left = Vec::new();
     if let Some(id) = owned.id.or_else(|| read_id(&owned.home, &owned.name)) {
         if owned.contained || is_contained(&owned.home, &owned.name) {
-            left.extend(docker::give_back(name, &id));
+            let (name, id) = (name.clone(), id.clone());
+            let given = tokio::task::spawn_blocking(move || docker::give_back(&name, &id)).await;
+            left.extend(given.unwrap_or_else(|error| vec![error.to_string()]));
         }
         for node in process::find_all(&id) {
             // Nothing of it is needed any more: no orderly end.

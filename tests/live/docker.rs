@@ -102,7 +102,8 @@ fn made_as_promised(cluster: &TestCluster) -> Result<()> {
 fn struck_and_mended() -> Result<()> {
     let cluster = TestCluster::new()?;
     up(&cluster, MINIMAL)?.succeeded()?;
-    verify::passes(&cluster)?;
+    // Without a registry the client library has nothing to try.
+    cluster.run(cluster.command(&product::verify_the_matrix(cluster.name()))?)?.succeeded()?;
     let node = cluster.resolved()?.plan.nodes[0].name.to_string();
     operate(&cluster, &["cluster", "pause", &node])?.succeeded()?;
     let state = docker(&["inspect", "-f", "{{.State.Status}}", &node])?.succeeded()?.text();

@@ -30,6 +30,11 @@ const LOCAL: &[&str] = &["--runtime", "docker", "--images", "local"];
 const LOCAL_APACHE: &[&str] = &["--runtime", "docker", "--images", "local-apache"];
 const MINIMAL: &[&str] = &["--runtime", "docker", "--images", "local-apache", "--profile", "minimal"];
 
+/// Whether the tests of containers are run instead of all others.
+pub(crate) fn is_chosen() -> bool {
+    std::env::var_os("CARACAL_LIVE_SUITE").is_some_and(|suite| suite == "docker")
+}
+
 fn in_the_vendors_layout() -> Result<()> {
     the_same_cluster(LOCAL)
 }

@@ -96,8 +96,7 @@ fn main() -> ExitCode {
         kraft::TESTS,
     ];
     // Containers need an engine, which the others do not: they are chosen by name.
-    let containers = std::env::var_os("CARACAL_LIVE_SUITE").is_some_and(|suite| suite == "docker");
-    let tests: Vec<&Test> = if containers {
+    let tests: Vec<&Test> = if docker::is_chosen() {
         docker::TESTS.iter().collect()
     } else {
         groups.into_iter().flatten().chain(sidebyside::TESTS).chain(secrets::LAST).collect()

@@ -198,8 +198,11 @@ pub(crate) async fn stop(cluster_id: &str, node: &str, seconds: u32) -> Result<S
     let (cluster_id, node) = (cluster_id.to_owned(), node.to_owned());
     engine::call(async move |docker| {
         let begun = Instant::now();
-        let Some(seen) = container::inspect(&docker, &cluster_id, &node).await? else {
-            return Ok(Stopped::NotRunning);
+        let seen = match container::inspect(&docker, &cluster_id, &node).await {
+            // One of that name that is not ours is none of ours to stop.
+            Ok(None) | Err(EngineError::Foreign { .. }) => return Ok(Stopped::NotRunning),
+            Ok(Some(seen)) => seen,
+            Err(error) => return Err(error),
         };
         let ran = runs(&seen);
         let pid = pid(&seen);

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use self::clients::ClientFiles;
-pub use self::nodes::{LISTENERS, NodeFiles, file_digest};
+pub use self::nodes::{CONTAINER, LISTENERS, NodeFiles, file_digest};
 use crate::dir::{ClusterDir, DirError};
 use crate::names::UserName;
 use crate::plan::{Ca, CertificatePlan, ClusterPlan};

@@ -24,7 +24,7 @@ use caracal_pki::store::{self, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ClusterName, NodeName, UserName};
-use crate::spec::Metadata;
+use crate::spec::{Metadata, Subnet};
 
 /// Names the environment variable for the state root.
 pub const STATE_DIR_VARIABLE: &str = "CARACAL_STATE_DIR";
@@ -92,6 +92,9 @@ pub struct ClusterRecord {
     pub cluster_id: String,
     /// Where its nodes run.
     pub runtime: String,
+    /// The addresses of its containers' network; none when nodes are processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<Subnet>,
     /// How it keeps its metadata.
     #[serde(default, skip_serializing_if = "Metadata::is_zookeeper")]
     pub metadata: Metadata,

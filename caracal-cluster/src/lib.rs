@@ -24,6 +24,7 @@
 //!
 //! let spec = ClusterSpec::default();
 //! let plan = plan::plan(&spec, &PlanInputs {
+//!     placement: plan::Placement::Processes,
 //!     directory: "/srv/caracal".into(),
 //!     kafka_jars: vec!["/opt/kafka/libs/kafka_2.13-3.9.2.jar".into()],
 //!     registry_home: "/opt/apicurio".into(),

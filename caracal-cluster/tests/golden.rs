@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use caracal_cluster::credentials::{ClientFiles, Credentials};
 use caracal_cluster::dir::StateRoot;
 use caracal_cluster::distribution::Artifact;
-use caracal_cluster::plan::{self, ClusterPlan, PlanInputs, SecretContent, guide_ports};
+use caracal_cluster::plan::{
+    self, ClusterPlan, Placement, PlanInputs, SecretContent, containers, guide_ports,
+};
 use caracal_cluster::properties;
-use caracal_cluster::spec::ClusterSpec;
+use caracal_cluster::spec::{ClusterSpec, Subnet};
 
 /// Every key of the guide's chapter "Configuration" with its value.
 const GUIDE: [(&str, &str); 13] = [
@@ -63,6 +65,15 @@ fn kraft_topologies_are_as_in_their_golden_files() {
 fn a_topology_with_metrics_is_as_in_its_golden_files() {
     let spec = SMALL.replace("\"small\"", "\"metered\"") + "[metrics]\nenabled = true\n";
     compare("metered", &ClusterSpec::parse(&spec, "the test").unwrap());
+}
+
+#[test]
+fn topologies_in_containers_are_as_in_their_golden_files() {
+    let default = ClusterSpec::default();
+    compare_plan("docker", &default, &contained(&default));
+    let text = "name = \"minimal\"\nprofile = \"minimal\"\n[docker]\nimages = \"local-apache\"\n[metrics]\nenabled = true";
+    let minimal = ClusterSpec::parse(text, "the test").unwrap();
+    compare_plan("docker-minimal", &minimal, &contained(&minimal));
 }
 
 #[test]
@@ -121,8 +132,26 @@ fn the_guides_registry_settings_are_in_the_plan() {
 }
 
 fn planned(spec: &ClusterSpec) -> ClusterPlan {
-    let jars = Artifact::kafka(&spec.kafka.version).unwrap().lock().files().iter();
+    plan::plan(spec, &native(spec)).unwrap()
+}
+
+/// The same cluster in containers, as on the guide's subnet.
+fn contained(spec: &ClusterSpec) -> ClusterPlan {
     let inputs = PlanInputs {
+        placement: Placement::Containers(Subnet::GUIDE),
+        directory: containers::CONTAINER_DIRECTORY.to_owned(),
+        kafka_jars: vec![format!("{}/*", spec.docker.layout().jars())],
+        metrics_agent: format!("{}/agent.jar", containers::AGENT_FOLDER),
+        registry_home: containers::REGISTRY_HOME.to_owned(),
+        ..native(spec)
+    };
+    plan::plan(spec, &inputs).unwrap()
+}
+
+fn native(spec: &ClusterSpec) -> PlanInputs {
+    let jars = Artifact::kafka(&spec.kafka.version).unwrap().lock().files().iter();
+    PlanInputs {
+        placement: Placement::Processes,
         directory: format!("/state/clusters/{}", spec.name),
         kafka_jars: jars.map(|file| format!("/cache/kafka/{}", file.name())).collect(),
         metrics_agent: "/cache/metrics/agent.jar".to_owned(),
@@ -130,13 +159,16 @@ fn planned(spec: &ClusterSpec) -> ClusterPlan {
         registry_version: Artifact::registry().version().to_owned(),
         ports: guide_ports(spec),
         additions: plan::Additions::default(),
-    };
-    plan::plan(spec, &inputs).unwrap()
+    }
 }
 
 fn compare(topology: &str, spec: &ClusterSpec) {
+    compare_plan(topology, spec, &planned(spec));
+}
+
+fn compare_plan(topology: &str, spec: &ClusterSpec, plan: &ClusterPlan) {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(topology);
-    let rendered = render(spec);
+    let rendered = render(spec, plan);
     if std::env::var_os("CARACAL_BLESS").is_some_and(|value| value == "1") {
         bless(&home, &rendered);
         return;
@@ -163,15 +195,14 @@ fn compare(topology: &str, spec: &ClusterSpec) {
 }
 
 /// Every file of a topology by its path in the golden directory.
-fn render(spec: &ClusterSpec) -> BTreeMap<String, String> {
-    let plan = planned(spec);
+fn render(spec: &ClusterSpec, plan: &ClusterPlan) -> BTreeMap<String, String> {
     let mut files = BTreeMap::from([
         ("spec.toml".to_owned(), spec.to_toml()),
-        ("plan.json".to_owned(), plan_document(&plan)),
-        ("users.txt".to_owned(), users(&plan)),
-        ("acls.txt".to_owned(), acls(&plan)),
-        ("topics.txt".to_owned(), topics(&plan)),
-        ("certificates.txt".to_owned(), certificates(&plan)),
+        ("plan.json".to_owned(), plan_document(plan)),
+        ("users.txt".to_owned(), users(plan)),
+        ("acls.txt".to_owned(), acls(plan)),
+        ("topics.txt".to_owned(), topics(plan)),
+        ("certificates.txt".to_owned(), certificates(plan)),
     ]);
     for node in &plan.nodes {
         for file in &node.files {
@@ -183,7 +214,7 @@ fn render(spec: &ClusterSpec) -> BTreeMap<String, String> {
     }
     let root = StateRoot::at(Path::new("/state")).unwrap();
     let dir = root.cluster(&spec.name);
-    let credentials = Credentials::new(&dir, &plan, time::OffsetDateTime::UNIX_EPOCH);
+    let credentials = Credentials::new(&dir, plan, time::OffsetDateTime::UNIX_EPOCH);
     for user in &plan.users {
         if let Some(client) = ClientFiles::new(&credentials, user) {
             files.insert(format!("clients/{}/profile.toml", user.name), client.profile().to_toml().unwrap());

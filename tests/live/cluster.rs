@@ -15,6 +15,7 @@ use caracal_cluster::ports;
 use caracal_cluster::runtime::process::{self, Target};
 use caracal_cluster::wire::SharedSaltedPasswords;
 
+use crate::docker;
 use crate::product::{self, PATIENCE};
 use crate::program::{self, Ended, Program};
 use crate::secrets;
@@ -39,6 +40,8 @@ struct Owned {
     home: PathBuf,
     /// Its id, as soon as it is known: a test may spoil the file that says it.
     id: Option<String>,
+    /// Whether its nodes run in containers.
+    contained: bool,
 }
 
 /// A cluster of the suite.
@@ -61,7 +64,7 @@ impl TestCluster {
         let name: ClusterName = format!("t{}-{number}", std::process::id()).parse()?;
         // Kept: the folder is removed with what runs in it, and not by a destructor that knows only files.
         let home = tempfile::Builder::new().prefix(&format!("{prefix}{name}-")).tempdir()?.keep();
-        let owned = Owned { name: name.clone(), home: home.clone(), id: None };
+        let owned = Owned { name: name.clone(), home: home.clone(), id: None, contained: false };
         OWNED.lock().map_err(|_| anyhow!("a test died while it was making a cluster"))?.push(owned);
         Ok(Self { name, home })
     }
@@ -112,7 +115,9 @@ impl TestCluster {
 
     fn surround(&self, program: Program) -> Program {
         // Not the caller's: what a command leaves in a temporary folder is searched and removed.
-        program.env("CARACAL_STATE_DIR", self.state()).env("TMPDIR", &self.home)
+        let program = program.env("CARACAL_STATE_DIR", self.state()).env("TMPDIR", &self.home);
+        // A machine whose engine has the images would be given containers, which have a suite of their own.
+        if docker::is_chosen() { program } else { program.env("DOCKER_HOST", "unix:///nowhere/docker.sock") }
     }
 
     /// Runs a command to its end and keeps what it said.
@@ -144,6 +149,7 @@ impl TestCluster {
             && let Some(owned) = all.iter_mut().find(|owned| owned.name == self.name)
         {
             owned.id = Some(id);
+            owned.contained |= is_contained(&self.home, &self.name);
         }
     }
 
@@ -279,6 +285,11 @@ async fn give_back(name: &ClusterName) -> Vec<String> {
     let Some(owned) = taken else { return Vec::new() };
     let mut left = Vec::new();
     if let Some(id) = owned.id.or_else(|| read_id(&owned.home, &owned.name)) {
+        if owned.contained || is_contained(&owned.home, &owned.name) {
+            let (name, id) = (name.clone(), id.clone());
+            let given = tokio::task::spawn_blocking(move || docker::give_back(&name, &id)).await;
+            left.extend(given.unwrap_or_else(|error| vec![error.to_string()]));
+        }
         for node in process::find_all(&id) {
             // Nothing of it is needed any more: no orderly end.
             let target = Target::new(&id, &node.node, owned.home.join("no-record"));
@@ -300,6 +311,11 @@ async fn give_back(name: &ClusterName) -> Vec<String> {
         left.push(format!("cluster {name}: {} could not be removed: {error}", owned.home.display()));
     }
     left
+}
+
+fn is_contained(home: &Path, name: &ClusterName) -> bool {
+    let record = home.join("state/clusters").join(name.as_str()).join("cluster.json");
+    std::fs::read_to_string(record).is_ok_and(|text| text.contains("\"docker\""))
 }
 
 fn read_id(home: &Path, name: &ClusterName) -> Option<String> {

@@ -10,6 +10,7 @@
 //! | `CARACAL_LIVE_KILLS` | how often `up` is killed at a random moment; 2 unless set |
 //! | `CARACAL_LIVE_SEED` | the seed of those moments; printed with each test, fixed unless set |
 //! | `CARACAL_LIVE_PICTURES` | a folder for the pictures that the browser took of the dashboard |
+//! | `CARACAL_LIVE_SUITE` | `docker`: the tests of clusters in containers instead of all others (`cargo xtask test docker`) |
 //! | `CARACAL_LIVE_KEEP` | `1`: clusters of failed tests keep their files (never their processes) |
 
 mod acls;
@@ -17,9 +18,9 @@ mod browser;
 mod certs;
 mod chromium;
 mod client;
-mod client_reads;
 mod client_behaviour;
 mod client_connects;
+mod client_reads;
 mod client_schemas;
 mod client_writes;
 mod clients;
@@ -27,6 +28,7 @@ mod cluster;
 mod converge;
 mod credentials;
 mod dashboard;
+mod docker;
 mod doctor;
 mod dry_runs;
 mod examples;
@@ -114,13 +116,20 @@ fn main() -> ExitCode {
         kraft::TESTS,
         start_caches::TESTS,
     ];
-    let tests = groups.into_iter().flatten().chain(sidebyside::TESTS).chain(secrets::LAST);
+    // Containers need an engine, which the others do not: they are chosen by name.
+    let tests: Vec<&Test> = if docker::is_chosen() {
+        docker::TESTS.iter().collect()
+    } else {
+        groups.into_iter().flatten().chain(sidebyside::TESTS).chain(secrets::LAST).collect()
+    };
     let chosen = |name: &str| {
         let fits = |filter: &String| if arguments.exact { name == filter } else { name.contains(filter) };
         filters.is_empty() || filters.iter().any(fits)
     };
-    let trials =
-        tests.filter(|(name, _)| chosen(name)).map(|&(name, test)| Trial::test(name, move || run(test)));
+    let trials = tests
+        .into_iter()
+        .filter(|(name, _)| chosen(name))
+        .map(|&(name, test)| Trial::test(name, move || run(test)));
     let trials = trials.collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let left = cluster::take_all_down();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::prerequisites::{self, LIVE, UNIT};
+use crate::prerequisites::{self, DOCKER, LIVE, UNIT};
 use crate::shell::{self, Ended};
 use crate::tally::Tally;
 
@@ -27,7 +27,9 @@ enum Suite {
     Unit,
     /// The live suite on a real cluster
     Live,
-    /// Both
+    /// The live tests of clusters in containers; needs an engine and the images of `image build`
+    Docker,
+    /// `unit` and `live`
     All,
 }
 
@@ -87,7 +89,7 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
 /// As [`test()`].
 pub(crate) fn ci() -> Result<bool> {
     let mut steps = test_steps(&TestArguments { suite: Suite::All, filter: None })?;
-    for features in ["", "native", "cli"] {
+    for features in ["", "native", "cli", "docker"] {
         let arguments =
             ["check", "-p", "caracal-cluster", "--locked", "--no-default-features", "--features", features];
         steps.push(Step::new("caracal-cluster with few features", cargo(&arguments)?));
@@ -124,6 +126,13 @@ pub(crate) fn golden(arguments: &GoldenArguments) -> Result<bool> {
 
 fn test_steps(arguments: &TestArguments) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
+    if arguments.suite == Suite::Docker {
+        prerequisites::check(LIVE)?;
+        prerequisites::check(DOCKER)?;
+        let mut docker = cargo(&LIVE_TESTS)?;
+        docker.env("CARACAL_LIVE_SUITE", "docker").arg("--").args(&arguments.filter);
+        return Ok(vec![Step::of_tests("live tests in containers", docker)]);
+    }
     if arguments.suite != Suite::Live {
         prerequisites::check(UNIT)?;
         steps.extend(unit_steps(arguments.filter.as_deref())?);

@@ -7,6 +7,7 @@
 
 mod bench;
 mod checks;
+mod image;
 mod prerequisites;
 mod shell;
 mod tally;
@@ -36,6 +37,9 @@ enum Xtask {
     Tidy,
     /// Compare the golden files with what is rendered now, or write them anew
     Golden(checks::GoldenArguments),
+    /// Make images of containers from what is on this machine
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     /// Measure us against scripts doing the same; prints one JSON document
     Bench(bench::BenchArguments),
     /// One stage of a start, for the script that `bench up` compares with
@@ -53,6 +57,7 @@ async fn main() -> ExitCode {
         Xtask::Ci => checks::ci(),
         Xtask::Tidy => checks::tidy(),
         Xtask::Golden(arguments) => checks::golden(&arguments),
+        Xtask::Image(command) => image::run(&command).await,
         Xtask::Bench(arguments) => bench::run(&arguments).await,
         Xtask::BenchStep(arguments) => bench::step::run(&arguments).await,
     };

@@ -53,6 +53,10 @@ pub(crate) const LIVE: &[Prerequisite] = &[
     needs("unshare", "a machine without network", "util-linux"),
 ];
 
+/// What the tests in containers need besides.
+pub(crate) const DOCKER: &[Prerequisite] =
+    &[needs("docker", "an engine for containers, and its program as a judge", "docker.io iptables")];
+
 /// Says what is missing and how to get it; none when nothing is.
 pub(crate) fn missing(wanted: &[Prerequisite], has: impl Fn(&str) -> bool) -> Option<String> {
     let lacks = |one: &&Prerequisite| !one.program.split('|').any(&has);

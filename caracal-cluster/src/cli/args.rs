@@ -10,7 +10,7 @@ use super::{complete, exit};
 use crate::dir::{DirError, StateRoot};
 use crate::lifecycle::commands::Selection;
 use crate::names::ClusterName;
-use crate::spec::{ClusterSpec, DEFAULT_CLUSTER, Metadata, Overrides, Profile};
+use crate::spec::{ClusterSpec, DEFAULT_CLUSTER, ImageSet, Metadata, Overrides, PortMode, Profile, Subnet};
 
 /// What both binaries understand.
 #[derive(Clone, Debug, Subcommand)]
@@ -75,10 +75,11 @@ pub enum ClusterCommand {
     /// Brings up 3 ZooKeeper nodes, 3 Kafka brokers and a schema registry with mutual TLS and SCRAM-SHA-512,
     /// users with least rights, topics and schemas; then proves it: every user logs in on every listener,
     /// nobody gets in without a certificate, and one Avro event goes through everything. With --metadata kraft
-    /// three controllers take the place of ZooKeeper; with --profile minimal it is one node.
+    /// three controllers take the place of ZooKeeper; with --profile minimal it is one node. With
+    /// --runtime docker the nodes are containers, which go on when this command has ended.
     ///
-    /// Changes: the cluster's directory (below `.caracal`, or CARACAL_STATE_DIR), processes of this machine,
-    /// and, the first time, the cache of downloads. What is as described is left alone, so a second `up` is
+    /// Changes: the cluster's directory (below `.caracal`, or CARACAL_STATE_DIR), processes of this machine or
+    /// containers with their network and volumes, and, the first time, the cache of downloads. What is as described is left alone, so a second `up` is
     /// quick and one that was interrupted goes on where it stopped. Data and passwords are never replaced.
     /// With --dry-run nothing is touched, and it prints what `cluster plan` prints.
     ///
@@ -86,6 +87,7 @@ pub enum ClusterCommand {
     ///     cargo xtask cluster up
     ///     cargo xtask cluster up --name demo              a second cluster, on free ports
     ///     cargo xtask cluster up --name k --metadata kraft
+    ///     cargo xtask cluster up --name d --runtime docker --images local
     ///     cargo xtask cluster up --spec cluster.toml      a cluster of your own description
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Up(UpArgs),
@@ -287,6 +289,7 @@ impl KindArgs {
             }),
             kafka_version: self.kafka_version.clone(),
             danger_vulnerable_version: self.danger_vulnerable_version,
+            ..Overrides::default()
         }
     }
 }
@@ -300,6 +303,51 @@ pub enum RuntimeChoice {
     Auto,
     /// Processes of this machine; needs Java.
     Native,
+    /// Containers; needs an engine that answers, and images.
+    Docker,
+}
+
+/// Where nodes run and what they run in, said by flags.
+#[derive(Args, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct PlaceArgs {
+    /// Where the nodes of a new cluster run; one that was made stays where it is
+    #[arg(long, value_enum, default_value_t)]
+    pub runtime: RuntimeChoice,
+    /// Images of a cluster in containers: confluent, apache, local, local-apache, or the name of one [default: confluent]
+    #[arg(long, value_name = "IMAGES")]
+    pub images: Option<String>,
+    /// Addresses of its network [default: 172.29.0.0/16 for caracal, else a free one]
+    #[arg(long, value_name = "SUBNET")]
+    pub subnet: Option<Subnet>,
+    /// Which ports: the well-known ones, or free ones [default: guide for caracal, else auto]
+    #[arg(long, value_name = "PORTS", value_enum)]
+    pub ports: Option<PortsChoice>,
+}
+
+/// Which ports.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[non_exhaustive]
+pub enum PortsChoice {
+    /// 9093, 9095, 9097, 8081 and those beside them.
+    Guide,
+    /// Free ones, leased until `cluster down`.
+    Auto,
+}
+
+impl PlaceArgs {
+    /// The same overrides with what these say; the runtime is chosen by whoever knows the machine.
+    pub(super) fn over(&self, overrides: Overrides) -> Overrides {
+        Overrides {
+            images: self.images.clone().map(ImageSet::from),
+            subnet: self.subnet,
+            ports: self.ports.map(|choice| match choice {
+                PortsChoice::Guide => PortMode::Guide,
+                PortsChoice::Auto => PortMode::Leased,
+            }),
+            ..overrides
+        }
+    }
 }
 
 /// Arguments of `cluster up`.
@@ -315,9 +363,9 @@ pub struct UpArgs {
     /// What it says instead of the description.
     #[command(flatten)]
     pub kind: KindArgs,
-    /// Where the nodes run
-    #[arg(long, value_enum, default_value_t)]
-    pub runtime: RuntimeChoice,
+    /// Where the nodes run.
+    #[command(flatten)]
+    pub place: PlaceArgs,
     /// What nodes do with start-up caches: use them and have missing ones made in the background, only use them, or neither
     #[arg(long, value_name = "USE", env = "CARACAL_START_CACHES", value_enum, default_value_t)]
     pub start_caches: StartCachesChoice,
@@ -420,6 +468,9 @@ pub struct PlanArgs {
     /// What it says instead of the description.
     #[command(flatten)]
     pub kind: KindArgs,
+    /// Where the nodes run.
+    #[command(flatten)]
+    pub place: PlaceArgs,
     /// Exit with 11 when anything differs
     #[arg(long)]
     pub exit_code: bool,

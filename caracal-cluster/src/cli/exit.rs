@@ -12,6 +12,7 @@ use crate::lifecycle::{ClusterError, StepError};
 use crate::ops::OpsError;
 use crate::plan::PlanError;
 use crate::probe::matrix::VerifyError;
+use crate::runtime::NodeError;
 use crate::wire::{WireError, WireErrorKind};
 use crate::zookeeper::ZkError;
 use crate::zookeeper::users::UserError;
@@ -22,7 +23,7 @@ pub const OK: u8 = 0;
 pub const FAULT: u8 = 1;
 /// The arguments or the description of the cluster cannot be used.
 pub const USAGE: u8 = 2;
-/// This machine lacks something: Java, Maven, network, a free port, room on a disk, a permission.
+/// This machine lacks something: Java, Maven, network, a container engine, a free port, room on a disk, a permission.
 pub const MACHINE: u8 = 3;
 /// The cluster is locked by another command, or does not exist.
 pub const UNAVAILABLE: u8 = 4;
@@ -116,7 +117,7 @@ fn of_cluster(error: &ClusterError) -> u8 {
         | ClusterError::SpecFile { .. }
         | ClusterError::Plan(PlanError::UnusablePath { .. }) => USAGE,
         ClusterError::Plan(_) => FAULT,
-        ClusterError::Cache(_) | ClusterError::Lease(_) => MACHINE,
+        ClusterError::Cache(_) | ClusterError::Engine(_) | ClusterError::Lease(_) => MACHINE,
         ClusterError::Unknown { .. } => UNAVAILABLE,
     }
 }
@@ -135,6 +136,8 @@ fn of_step(error: &StepError) -> u8 {
             MACHINE
         }
         StepError::Explained { source, .. } => of_step(source),
+        StepError::Node(NodeError::Engine(_)) => MACHINE,
+        StepError::Node(NodeError::OnlyContainers { .. }) => USAGE,
         StepError::Dir(error) => of_dir(error),
         StepError::Cluster(error) => of_cluster(error),
         StepError::Credentials(error) => of_credentials(error),

@@ -16,7 +16,7 @@
 //! | `cache clean` | [`CleanReport`](crate::lifecycle::start_caches::CleanReport): `caches[] {path, bytes}`, `dry_run` |
 //! | `verify` | [`VerifyReport`](crate::probe::matrix::VerifyReport): `cluster`, `kafka_version`, `registry`, `ok`, `cells[] {id, group, what, target, principal, expected, control, outcome, seen, millis}`, `round_trips`, `millis` |
 //! | `restart` | [`RestartReport`](crate::ops::restart::RestartReport): `cluster`, `all_at_once`, `dry_run`, `nodes[] {node, role, outcome, down_millis, in_sync_millis}`, `millis` |
-//! | `kill`, `pause`, `resume` | [`StrikeReport`](crate::ops::nodes::StrikeReport): `cluster`, `dry_run`, `nodes[] {node, outcome}` |
+//! | `kill`, `pause`, `resume`, `cut`, `heal` | [`StrikeReport`](crate::ops::nodes::StrikeReport): `cluster`, `dry_run`, `nodes[] {node, outcome}` |
 //! | `health` | [`HealthReport`](crate::ops::health::HealthReport): `cluster`, `healthy`, `leader`, `controller`, `partitions {total, offline[], under_min_isr[], under_replicated[]}`, `checks[] {check, target, state, seen}`, `millis` |
 //! | `lag` | [`LagReport`](crate::ops::lag::LagReport): `cluster`, `groups[] {group, state, coordinator, lag, partitions[] {topic, partition, committed, end, lag}}`, `millis` |
 //! | `groups list` | [`GroupsReport`](crate::ops::groups::GroupsReport): `cluster`, `groups[] {group, state, kind, assignor, coordinator, members}`, `millis` |

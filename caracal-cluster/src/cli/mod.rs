@@ -24,6 +24,7 @@ pub mod exit;
 pub mod json;
 pub mod ops;
 mod output;
+mod place;
 pub mod reference;
 mod run;
 mod signal;
@@ -34,8 +35,8 @@ pub mod verify;
 
 pub use self::args::{
     ClusterCommand, ColorChoice, Command, CredentialsArgs, DownArgs, KindArgs, ListArgs, LookArgs,
-    MetadataChoice, PlanArgs, ProfileChoice, Reporting, RuntimeChoice, StartArgs, StartCachesChoice,
-    StopArgs, Target, UpArgs, VerifyArgs,
+    MetadataChoice, PlaceArgs, PlanArgs, PortsChoice, ProfileChoice, Reporting, RuntimeChoice, StartArgs,
+    StartCachesChoice, StopArgs, Target, UpArgs, VerifyArgs,
 };
 pub use self::run::run;
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::args::{
-    ClusterCommand, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting,
-    RuntimeChoice, StartArgs, StartCachesChoice, StopArgs, Target, UpArgs, VerifyArgs,
+    ClusterCommand, Command, CredentialsArgs, DownArgs, ListArgs, LookArgs, PlanArgs, Reporting, StartArgs,
+    StartCachesChoice, StopArgs, Target, UpArgs, VerifyArgs,
 };
 use super::cache::{self, CacheCommand, CleanCacheArgs, MakeCacheArgs};
 use super::output::{Output, Tone, wrap_indented};
 use super::ticks::Live;
 use super::verify::{self, Detail};
-use super::{exit, json, ops, signal, summary, tables};
+use super::{exit, json, ops, place, signal, summary, tables};
 use crate::lifecycle::commands::{self, CommandError, DownReport, Selection};
 use crate::lifecycle::down::StopReport;
 use crate::lifecycle::engine::{EngineError, Step};
@@ -89,15 +89,12 @@ fn about(command: &Command) -> (&'static str, Target, Reporting) {
 
 async fn up(args: UpArgs, output: Output) -> Result<u8, Failure> {
     let mut selection = args.target.selection(args.spec)?;
-    selection.overrides = args.kind.overrides();
+    selection.overrides = args.place.over(args.kind.overrides());
+    let (runtime, why) = place::choose(&selection, args.place.runtime).await?;
+    selection.overrides.runtime = runtime;
     if args.dry_run {
         return would(&selection, "up", &[], output).await;
     }
-    // Docker is not built in, so `auto` has one answer; it still says which, and why.
-    let why = match args.runtime {
-        RuntimeChoice::Auto => "native: no Docker runtime in this version",
-        RuntimeChoice::Native => "native, as asked for",
-    };
     say(output, &format!("runtime {why}"));
     selection.uses_start_caches = args.start_caches != StartCachesChoice::Off;
     let report = commands::up(&selection, &Live::reporter(output), signal::cancelled()).await?;
@@ -252,7 +249,8 @@ fn list(args: ListArgs, output: Output) -> Result<u8, Failure> {
 
 async fn plan(args: PlanArgs, output: Output) -> Result<u8, Failure> {
     let mut selection = args.target.selection(args.spec)?;
-    selection.overrides = args.kind.overrides();
+    selection.overrides = args.place.over(args.kind.overrides());
+    selection.overrides.runtime = place::choose(&selection, args.place.runtime).await?.0;
     let report = commands::plan(&selection).await?;
     finish(output, "plan", &report, || summary::plan(&report, "up", args.files, output))?;
     Ok(if args.exit_code && report.differs { exit::DRIFT } else { exit::OK })

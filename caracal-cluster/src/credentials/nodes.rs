@@ -14,6 +14,9 @@ use crate::plan::{ListenerPlan, METRICS, NodePlan, SecretContent};
 /// The entry of a node's digests that is no file: where it listens, which its peers have to know.
 pub const LISTENERS: &str = "listeners";
 
+/// The entry that is no file either: what its container is made from.
+pub const CONTAINER: &str = "container";
+
 /// The files of one node.
 #[derive(Clone, Debug)]
 pub struct NodeFiles<'a> {
@@ -88,7 +91,13 @@ impl<'a> NodeFiles<'a> {
         // No other node has to do with the metrics' port, which stands in the node's own arguments too.
         let shared = self.node.listeners.iter().filter(|listener| listener.name.as_str() != METRICS);
         let listeners: String = shared.map(listener).collect();
-        let contents = self.contents()?.into_iter().chain([(LISTENERS.to_owned(), listeners.into())]);
+        let container = self
+            .node
+            .container
+            .as_ref()
+            .map(|container| (CONTAINER.to_owned(), format!("{container:?}").into()));
+        let contents =
+            self.contents()?.into_iter().chain([(LISTENERS.to_owned(), listeners.into())]).chain(container);
         Ok(contents
             .map(|(path, text)| {
                 (path, hex::encode(digest::digest(&digest::SHA256, text.expose_secret().as_bytes())))

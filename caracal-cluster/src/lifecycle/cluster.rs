@@ -11,10 +11,16 @@ use crate::dir::{ClusterDir, ClusterRecord, DirError, DirLock, STATE_FORMAT, Sta
 use crate::distribution::{Artifact, Cache, InstallError};
 use crate::names::ClusterName;
 use crate::plan::check::Severity;
-use crate::plan::{self, ADDITIONS_FORMAT, Additions, ClusterPlan, NodePlan, PlanError, PlanInputs, PortKey};
+use crate::plan::{
+    self, ADDITIONS_FORMAT, Additions, ClusterPlan, NodePlan, Placement, PlanError, PlanInputs, PortKey,
+    containers,
+};
 use crate::ports::{self, LeaseError, LeaseOwner};
-use crate::runtime::{NativeRuntime, Runtime};
-use crate::spec::{ClusterSpec, DEFAULT_CLUSTER, Metadata, Overrides, PortMode, Roles, SpecError};
+use crate::runtime::docker::{self, EngineError};
+use crate::runtime::{DockerRuntime, NativeRuntime, Runtime};
+use crate::spec::{
+    ClusterSpec, DEFAULT_CLUSTER, Metadata, Overrides, PortMode, Roles, RuntimeKind, SpecError, Subnet,
+};
 
 /// What keeps a cluster from being resolved.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,9 @@ pub enum ClusterError {
     /// Its ports.
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    /// The engine of its containers.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// There is no such cluster.
     #[error("there is no cluster `{name}` here{known}; `cargo xtask cluster up{flag}` makes it")]
     Unknown {
@@ -160,7 +169,7 @@ impl Cluster {
     ) -> Result<Self, ClusterError> {
         let spec = read_spec(root, name, described)?;
         let dir = root.cluster(&spec.name);
-        let (record, existed) = record_of(&spec, &dir)?;
+        let (record, existed) = record_of(&spec, &dir, described.overrides.runtime)?;
         Self::resolve(spec, dir, record, existed, Ports::Look)
     }
 
@@ -222,7 +231,7 @@ impl Cluster {
     ) -> Result<Self, ClusterError> {
         let spec = read_spec(root, Some(name), described)?;
         let dir = root.cluster(name);
-        let (record, existed) = record_of(&spec, &dir)?;
+        let (record, existed) = record_of(&spec, &dir, described.overrides.runtime)?;
         dir.create()?;
         if !existed {
             // Before the leases: whoever finds a lease must find the cluster that it belongs to.
@@ -253,13 +262,22 @@ impl Cluster {
         let cache = Cache::discover()?;
         let (map, ports_known) = port_map(&spec, &dir, &record, &cache, ports)?;
         let additions = read_additions(&dir)?;
-        let plan = plan::plan(&spec, &inputs(&spec, &dir, &cache, map, additions.clone())?)?;
+        let inputs = inputs(&spec, &dir, &record, &cache, map, additions.clone())?;
+        let plan = plan::plan(&spec, &inputs)?;
         Ok(Self { dir, spec, record, plan, additions, cache, existed, ports_known })
     }
 
     /// The runtime of its nodes.
     pub fn runtime(&self) -> Runtime {
-        Runtime::Native(NativeRuntime::new(self.dir.clone(), self.record.cluster_id.clone()))
+        let (dir, id) = (self.dir.clone(), self.record.cluster_id.clone());
+        match &self.plan.network {
+            None => Runtime::Native(NativeRuntime::new(dir, id)),
+            Some(network) => {
+                let agent =
+                    self.spec.metrics.enabled.then(|| self.cache.directory(Artifact::metrics_agent()));
+                Runtime::Docker(DockerRuntime::new(dir, id, network.clone(), agent))
+            }
+        }
     }
 
     /// The plan that was last carried out wholly; none when there is none or it cannot be read any more.
@@ -286,7 +304,7 @@ impl Cluster {
     pub fn with_additions(&self, additions: &Additions) -> Result<Self, ClusterError> {
         let carried_out = self.last_plan().as_ref() == Some(&self.plan);
         self.dir.write_json(&self.dir.additions(), additions)?;
-        let (record, existed) = record_of(&self.spec, &self.dir)?;
+        let (record, existed) = record_of(&self.spec, &self.dir, None)?;
         let after = Self::resolve(self.spec.clone(), self.dir.clone(), record, existed, Ports::Look)?;
         if carried_out {
             after.dir.write_json(&after.dir.plan(), &after.plan)?;
@@ -340,13 +358,18 @@ fn read_additions(dir: &ClusterDir) -> Result<Additions, DirError> {
 }
 
 /// The record of a cluster, or a new one for a cluster that was never made.
-fn record_of(spec: &ClusterSpec, dir: &ClusterDir) -> Result<(ClusterRecord, bool), ClusterError> {
+fn record_of(
+    spec: &ClusterSpec,
+    dir: &ClusterDir,
+    runtime: Option<RuntimeKind>,
+) -> Result<(ClusterRecord, bool), ClusterError> {
     Ok(match dir.read_record()? {
         Some(known) => {
+            refuse_other_runtime(spec, &known, runtime)?;
             refuse_kept_data(spec, &known)?;
             (known, true)
         }
-        None => (new_record(spec), false),
+        None => (new_record(spec, runtime.unwrap_or(RuntimeKind::Native)), false),
     })
 }
 
@@ -407,12 +430,19 @@ fn read_spec(
     Ok(ClusterSpec::parse_with(&text, &origin, &described.overrides)?)
 }
 
-fn new_record(spec: &ClusterSpec) -> ClusterRecord {
+fn new_record(spec: &ClusterSpec, runtime: RuntimeKind) -> ClusterRecord {
     let kraft = spec.metadata == Metadata::Kraft;
+    let cluster_id = Uuid::new_v4().simple().to_string();
+    let subnet = (runtime == RuntimeKind::Docker).then(|| match spec.docker.subnet {
+        Some(subnet) => subnet,
+        None if spec.name.as_str() == DEFAULT_CLUSTER => Subnet::GUIDE,
+        None => docker::free_subnet(&cluster_id),
+    });
     ClusterRecord {
         format: STATE_FORMAT,
-        cluster_id: Uuid::new_v4().simple().to_string(),
-        runtime: "native".to_owned(),
+        cluster_id,
+        runtime: runtime.label().to_owned(),
+        subnet,
         kafka_version: spec.kafka.version.clone(),
         registry: spec.registry.flavor.label().to_owned(),
         registry_version: Artifact::registry().version().to_owned(),
@@ -452,6 +482,25 @@ fn refuse_other_kind(
 
 const OTHER_MODE: &str = "moving a cluster's metadata is a migration, not a start; use another cluster (`--name \
                           other`), or `cluster down -v` to delete the data";
+
+/// Addresses and certificates are a runtime's own.
+fn refuse_other_runtime(
+    spec: &ClusterSpec,
+    known: &ClusterRecord,
+    wanted: Option<RuntimeKind>,
+) -> Result<(), ClusterError> {
+    match wanted.filter(|wanted| wanted.label() != known.runtime) {
+        None => Ok(()),
+        Some(wanted) => Err(ClusterError::KeptData {
+            cluster: spec.name.to_string(),
+            what: "runtime",
+            was: known.runtime.clone(),
+            wanted: wanted.label().to_owned(),
+            why: "a cluster stays where it was made; use another cluster (`--name other`), or `cluster down -v` to \
+                  delete the data",
+        }),
+    }
+}
 
 /// What kept data does not survive is refused before anything is touched.
 fn refuse_kept_data(spec: &ClusterSpec, known: &ClusterRecord) -> Result<(), ClusterError> {
@@ -508,6 +557,7 @@ fn refuse_other_controllers(spec: &ClusterSpec, known: &ClusterRecord) -> Result
 fn inputs(
     spec: &ClusterSpec,
     dir: &ClusterDir,
+    record: &ClusterRecord,
     cache: &Cache,
     ports: BTreeMap<PortKey, u16>,
     additions: Additions,
@@ -523,12 +573,29 @@ fn inputs(
     let agent = Artifact::metrics_agent();
     let agent_home = cache.directory(agent);
     let agent_jar = agent.lock().files().first().map(|file| agent_home.join(file.name()));
+    let registry_version = Artifact::registry().version().to_owned();
+    let agent_jar = agent_jar.unwrap_or(agent_home);
+    // A subnet that the description gained since is taken: the network is made anew.
+    if let Some(subnet) = record.subnet.map(|subnet| spec.docker.subnet.unwrap_or(subnet)) {
+        let agent = agent_jar.file_name().unwrap_or_default().to_string_lossy();
+        return Ok(PlanInputs {
+            placement: Placement::Containers(subnet),
+            directory: containers::CONTAINER_DIRECTORY.to_owned(),
+            kafka_jars: vec![format!("{}/*", spec.docker.layout().jars())],
+            metrics_agent: format!("{}/{agent}", containers::AGENT_FOLDER),
+            registry_home: containers::REGISTRY_HOME.to_owned(),
+            registry_version,
+            ports,
+            additions,
+        });
+    }
     Ok(PlanInputs {
+        placement: Placement::Processes,
         directory: utf8(&dir.path())?,
         kafka_jars: jars,
-        metrics_agent: utf8(&agent_jar.unwrap_or(agent_home))?,
+        metrics_agent: utf8(&agent_jar)?,
         registry_home: utf8(&cache.directory(Artifact::registry()))?,
-        registry_version: Artifact::registry().version().to_owned(),
+        registry_version,
         ports,
         additions,
     })

@@ -20,7 +20,9 @@ use crate::distribution::Cache;
 use crate::names::{ClusterName, NodeName};
 use crate::plan::{ClusterPlan, NodeRole, TopicOwner};
 use crate::ports;
-use crate::runtime::process::{self, Stopped};
+use crate::runtime::process::{self, Death, Stopped};
+use crate::runtime::{NodeState, docker, native};
+use crate::spec::RuntimeKind;
 
 /// Seconds that a node of no known plan gets to stop.
 const STOP_SECONDS: u32 = 30;
@@ -63,6 +65,8 @@ pub struct Remains {
     cluster_ids: BTreeSet<String>,
     nodes: BTreeMap<NodeName, Remainder>,
     topics: usize,
+    /// Whether its nodes run in containers.
+    contained: bool,
 }
 
 impl Remains {
@@ -75,7 +79,8 @@ impl Remains {
         if !dir.exists() && !dir.lock_file().exists() && cluster_ids.is_empty() {
             return None;
         }
-        let mut remains = Self { dir, leases, cluster_ids, nodes: BTreeMap::new(), topics: 0 };
+        let contained = is_contained(&dir);
+        let mut remains = Self { dir, leases, cluster_ids, nodes: BTreeMap::new(), topics: 0, contained };
         remains.add_nodes();
         if let Some(plan) = cluster::last_plan(&remains.dir) {
             remains.add_plan(&plan);
@@ -96,12 +101,52 @@ impl Remains {
 
     /// Nodes that only their processes or their directories tell of.
     fn add_nodes(&mut self) {
-        let running = self.cluster_ids.iter().flat_map(|id| process::find_all(id)).map(|found| found.node);
-        for name in running.chain(node_directories(&self.dir)) {
+        let running = self.running();
+        for name in running.into_iter().chain(node_directories(&self.dir)) {
             let Ok(name) = name.parse::<NodeName>() else { continue };
             let role = role_by_name(self.dir.cluster(), name.as_str());
             self.nodes.entry(name).or_insert(Remainder { role, stop_seconds: STOP_SECONDS });
         }
+    }
+
+    /// The names of nodes of which a process or a container is here, also of those that no plan knows any more.
+    fn running(&self) -> Vec<String> {
+        let ids = self.cluster_ids.iter();
+        if !self.contained {
+            return ids.flat_map(|id| process::find_all(id)).map(|found| found.node).collect();
+        }
+        ids.flat_map(|id| docker::find_all(id).unwrap_or_default()).map(|found| found.node).collect()
+    }
+
+    /// How many nodes run.
+    pub(crate) fn running_count(&self) -> usize {
+        let ids = self.cluster_ids.iter();
+        if !self.contained {
+            return ids.map(|id| process::find_all(id).len()).sum();
+        }
+        ids.flat_map(|id| docker::find_all(id).unwrap_or_default()).filter(|found| found.runs).count()
+    }
+
+    /// What became of a node.
+    pub(crate) fn observe(&self, name: &NodeName) -> NodeState {
+        let states = self.cluster_ids.iter().map(|id| {
+            if self.contained {
+                return docker::observe(id, name.as_str());
+            }
+            native::state(&process::Target::new(id, name.as_str(), self.dir.node_process(name)))
+        });
+        states.reduce(|a, b| if a == NodeState::Stopped { b } else { a }).unwrap_or(NodeState::Stopped)
+    }
+
+    /// Why a node has ended by itself; none for one that has not.
+    pub(crate) fn cause_of_death(&self, name: &NodeName) -> Option<Death> {
+        self.cluster_ids.iter().find_map(|id| {
+            if self.contained {
+                return docker::cause_of_death(&self.dir, id, name);
+            }
+            let target = process::Target::new(id, name.as_str(), self.dir.node_process(name));
+            native::cause_of_death(&target, &self.dir.node_console(name))
+        })
     }
 
     /// The cluster's directory.
@@ -158,9 +203,13 @@ impl Remains {
     ) -> StopReport {
         let mut last = report(name.as_str(), Ok(Stopped::NotRunning));
         for id in &self.cluster_ids {
-            let target = process::Target::new(id, name.as_str(), self.dir.node_process(name));
-            let deadline = Duration::from_secs(node.stop_seconds.into());
-            let stopped = process::stop(&target, deadline).await.map_err(|error| chain(&error));
+            let stopped = if self.contained {
+                docker::stop(id, name.as_str(), node.stop_seconds).await.map_err(|error| chain(&error))
+            } else {
+                let target = process::Target::new(id, name.as_str(), self.dir.node_process(name));
+                let deadline = Duration::from_secs(node.stop_seconds.into());
+                process::stop(&target, deadline).await.map_err(|error| chain(&error))
+            };
             if !matches!(stopped, Ok(Stopped::NotRunning)) {
                 last = report(name.as_str(), stopped);
             }
@@ -187,7 +236,16 @@ impl Remains {
                 }
             }
         }
+        self.remove_rest(false)?;
         self.release_ports()
+    }
+
+    /// Networks, and volumes where the data goes too.
+    fn remove_rest(&self, volumes: bool) -> Result<(), ClusterError> {
+        for id in self.cluster_ids.iter().filter(|_| self.contained) {
+            docker::remove_rest(id, volumes)?;
+        }
+        Ok(())
     }
 
     /// Deletes everything: data, credentials, logs, leases.
@@ -195,6 +253,7 @@ impl Remains {
     /// # Errors
     /// [`ClusterError`].
     pub fn delete(&self, lock: DirLock) -> Result<(), ClusterError> {
+        self.remove_rest(true)?;
         self.release_ports()?;
         Ok(self.dir.remove(lock)?)
     }
@@ -225,6 +284,15 @@ fn cluster_ids(dir: &ClusterDir, leases: Option<&Path>) -> BTreeSet<String> {
     let ours = held.into_iter().filter(|lease| lease.owner.state_dir == dir.path());
     ids.extend(ours.map(|lease| lease.owner.cluster_id));
     ids
+}
+
+/// Whether nodes run in containers; read as leniently.
+fn is_contained(dir: &ClusterDir) -> bool {
+    let value = |path: &Path| -> Option<serde_json::Value> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    };
+    let runtime = value(&dir.record()).and_then(|record| Some(record.get("runtime")?.as_str()?.to_owned()));
+    runtime.as_deref() == Some(RuntimeKind::Docker.label())
 }
 
 fn node_directories(dir: &ClusterDir) -> Vec<String> {

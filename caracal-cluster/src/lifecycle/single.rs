@@ -48,7 +48,7 @@ impl ClusterWorld {
         let credentials = self.credentials();
         NodeFiles::new(&credentials, node).write()?;
         nodes::remember(self, node)?;
-        Ok(self.runtime.start(node)?)
+        Ok(self.runtime.start(node).await?)
     }
 
     /// Waits until a node serves: a member of the quorum, a broker that knows the others, a registry that has

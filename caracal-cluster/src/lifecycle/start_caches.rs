@@ -113,7 +113,8 @@ pub(crate) async fn make(
     let shelf = Shelf::of(&like.cache);
     let making = shelf.lock().map_err(StartCacheError::from)?;
     let mut made = 0;
-    if missing(like).await.is_none_or(|missing| !missing.is_empty()) {
+    let contained = like.plan.network.is_some();
+    if !contained && missing(like).await.is_none_or(|missing| !missing.is_empty()) {
         made = train(like, &shelf, &making, reporter, cancelled).await?;
     }
     Ok(StartCachesReport { made, dry_run: false, millis: millis_since(begun), ..look_for(like).await })
@@ -238,6 +239,10 @@ fn was_there(cache: &Path, node: NodeState) -> bool {
 }
 
 async fn keys(like: &Cluster) -> BTreeSet<Key> {
+    // A container's Java and jars are those of its image.
+    if like.plan.network.is_some() {
+        return BTreeSet::new();
+    }
     match java(&like.cache).await {
         Some(java) => keys_of(&StartCaches::new(Shelf::of(&like.cache), &java, Mode::Use), &like.plan),
         None => BTreeSet::new(),

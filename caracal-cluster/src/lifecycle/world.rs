@@ -8,16 +8,16 @@ use super::access::Access;
 use super::cluster::Cluster;
 use super::engine::{Applied, Observed, Reporter, Step, World};
 use super::error::StepError;
-use super::start_caches::StartCacheError;
 use super::explained::explained;
+use super::start_caches::StartCacheError;
 use super::steps::{
     broker_state, distribution, files, format, later_users, nodes, preflight, proof, registry, users,
 };
 use crate::credentials::Credentials;
 use crate::distribution::{Java, Shelf};
 use crate::plan::{NodePlan, NodeRole};
+use crate::runtime::Runtime;
 use crate::runtime::start_cache::{Mode, StartCaches};
-use crate::runtime::{NativeRuntime, Runtime};
 use crate::wire::SharedSaltedPasswords;
 
 /// A cluster on this machine.
@@ -78,10 +78,17 @@ impl ClusterWorld {
         })
     }
 
+    /// Whether its nodes run in containers.
+    pub(super) fn is_contained(&self) -> bool {
+        self.cluster.plan.network.is_some()
+    }
+
     pub(super) fn use_java(&mut self, java: &Java) {
-        let native = NativeRuntime::new(self.cluster.dir.clone(), self.cluster.record.cluster_id.clone());
-        let caches = StartCaches::new(Shelf::of(&self.cluster.cache), java, self.start_caches.clone());
-        self.runtime = Runtime::Native(native.with_java(java.program()).with_start_caches(caches));
+        if let Runtime::Native(native) = &self.runtime {
+            let caches = StartCaches::new(Shelf::of(&self.cluster.cache), java, self.start_caches.clone());
+            let native = native.clone().with_java(java.program()).with_start_caches(caches);
+            self.runtime = Runtime::Native(native);
+        }
     }
 }
 
@@ -127,7 +134,7 @@ impl ClusterWorld {
         match step {
             Step::Credentials => files::apply_credentials(self),
             Step::Distribution => distribution::apply(self).await,
-            Step::Configuration => files::apply_configuration(self),
+            Step::Configuration => files::apply_configuration(self).await,
             Step::Format => format::apply(self),
             Step::Ensemble => nodes::apply(self, NodeRole::Zookeeper).await,
             Step::Controllers => nodes::apply(self, NodeRole::Controller).await,

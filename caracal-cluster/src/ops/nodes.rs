@@ -1,4 +1,4 @@
-//! Blows to single nodes, for tests of one's own service: kill, pause, resume.
+//! Blows to single nodes, for tests of one's own service: kill, pause, resume, cut, heal.
 
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::runtime::process::Blow;
 pub struct StruckNode {
     /// The node.
     pub node: NodeName,
-    /// `killed`, `paused`, `resumed`, `not running`; with `would be ` before it in a dry run.
+    /// `killed`, `paused`, `resumed`, `cut off`, `back`, `not running`; with `would be ` before it in a dry run.
     pub outcome: String,
 }
 
@@ -63,6 +63,38 @@ pub fn strike(
         report.nodes.push(StruckNode { node: node.name.clone(), outcome });
     }
     Ok(report)
+}
+
+/// Cuts nodes off from all others, or lets them back; all of them where none is named.
+///
+/// # Errors
+/// When there is no such cluster or node, its nodes are no containers, or the engine refuses.
+pub fn set_cut(
+    selection: &Selection,
+    names: &[String],
+    cut: bool,
+    dry_run: bool,
+) -> Result<StrikeReport, OpsError> {
+    let (command, done) = if cut { ("cluster cut", "cut off") } else { ("cluster heal", "back") };
+    let cluster = Cluster::existing(&selection.root, selection.name.as_ref())?;
+    let nodes = chosen(&cluster, names)?;
+    let _lock = if dry_run { None } else { Some(cluster.dir.lock(command)?) };
+    let runtime = cluster.runtime();
+    let mut struck = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let runs = if dry_run {
+            runtime.observe(node).is_running()
+        } else {
+            runtime.set_cut(node, cut).map_err(StepError::from)?
+        };
+        let outcome = match (runs, dry_run) {
+            (false, _) => "not running".to_owned(),
+            (true, false) => done.to_owned(),
+            (true, true) => ["would be ", done].concat(),
+        };
+        struck.push(StruckNode { node: node.name.clone(), outcome });
+    }
+    Ok(StrikeReport { cluster: cluster.plan.cluster.clone(), dry_run, nodes: struck })
 }
 
 fn command(blow: Blow) -> &'static str {

@@ -2,7 +2,7 @@
 
 use super::jvm::{Jvm, Main, Tuning, argument_file, audit_log4j, file_uri, log4j};
 use super::model::{Ca, FilePlan, ListenerPlan, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan};
-use super::{Context, advertised, kraft, memory, metrics, pki, users};
+use super::{Context, advertised, containers, kraft, memory, metrics, pki, users};
 use crate::names::NodeName;
 use crate::properties::Properties;
 use crate::spec::{Metadata, Profile};
@@ -64,7 +64,8 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
             file("config/node.args", argument_file(name, &jvm)),
             file(
                 "config/log4j.properties",
-                log4j(&path("logs/server.log"), QUIET) + &audit_log4j(&path("logs/audit.log")),
+                log4j(&path("logs/server.log"), context.is_contained(), QUIET)
+                    + &audit_log4j(&path("logs/audit.log")),
             ),
         ]
         .into_iter()
@@ -73,6 +74,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
         secrets,
         stop_seconds: 60,
         memory: memory::of(context.spec, NodeRole::Broker),
+        container: containers::of(context, name, NodeRole::Broker),
     }
 }
 
@@ -155,7 +157,7 @@ fn listeners(p: &mut Properties, context: &Context<'_>, listeners: &[&ListenerPl
     p.section("Listeners");
     match context.spec.metadata {
         Metadata::Zookeeper => {
-            p.set("listeners", join(&|l| format!("{}://{}:{}", l.name, l.bind.ip(), l.bind.port())))
+            p.set("listeners", join(&|l| format!("{}://{}:{}", l.name, l.own().ip(), l.own().port())))
                 .set("advertised.listeners", join(&|l| format!("{}://{}", l.name, advertised(l))))
                 .set("listener.security.protocol.map", join(&|l| format!("{}:SASL_SSL", l.name)));
         }
@@ -225,7 +227,7 @@ fn zookeeper(p: &mut Properties, context: &Context<'_>, id: u16) {
         .zookeepers
         .iter()
         .map(|node| context.listener(node, "CLIENT"))
-        .map(|listener| format!("{}:{}", listener.dial.ip(), listener.advertised_port))
+        .map(|listener| listener.among_nodes().to_string())
         .collect();
     p.section("ZooKeeper: mutual TLS, znodes owned by the brokers")
         .set("zookeeper.connect", connect.join(","))

@@ -118,12 +118,22 @@ pub(super) fn file_uri(path: &str) -> String {
     format!("file://{}", utf8_percent_encode(path, ENCODED))
 }
 
-/// Log configuration of a node that logs by reload4j: one rotated file, 5 x 20 MiB.
-pub(super) fn log4j(log: &str, quiet: &[(&str, &str)]) -> String {
-    let mut text = "# Generated from the cluster's plan; changes made here are overwritten.\n\
-                    log4j.rootLogger=INFO, file\n"
-        .to_owned();
+/// What a container's engine shows as its log (`docker logs`).
+const CONSOLE: &str = "log4j.appender.console=org.apache.log4j.ConsoleAppender\n\
+                       log4j.appender.console.layout=org.apache.log4j.PatternLayout\n\
+                       log4j.appender.console.layout.ConversionPattern=[%d{ISO8601}] %p %m (%c)%n\n";
+
+/// Log configuration of a node that logs by reload4j: one rotated file, 5 x 20 MiB; `printed` too where somebody
+/// shows what a process prints.
+pub(super) fn log4j(log: &str, printed: bool, quiet: &[(&str, &str)]) -> String {
+    let appenders = if printed { "file, console" } else { "file" };
+    let mut text = format!(
+        "# Generated from the cluster's plan; changes made here are overwritten.\nlog4j.rootLogger=INFO, {appenders}\n"
+    );
     text.push_str(&rolling_file("file", log, 5));
+    if printed {
+        text.push_str(CONSOLE);
+    }
     for (logger, level) in quiet {
         text.push_str(&["log4j.logger.", logger, "=", level, "\n"].concat());
     }
@@ -168,6 +178,6 @@ mod tests {
 
     #[test]
     fn the_logs_path_is_written_as_log4j_reads_it() {
-        assert!(log4j("/a b#ü/server.log", &[]).contains("File=/a b#\\u00fc/server.log\n"));
+        assert!(log4j("/a b#ü/server.log", false, &[]).contains("File=/a b#\\u00fc/server.log\n"));
     }
 }

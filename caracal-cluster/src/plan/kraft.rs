@@ -8,7 +8,7 @@
 use super::broker::{self, QUIET};
 use super::jvm::{Jvm, Main, Tuning, argument_file, audit_log4j, log4j};
 use super::model::{Ca, FilePlan, ListenerPlan, NodePlan, NodeRole, SecretContent, SecretFilePlan};
-use super::{Context, advertised, memory, metrics, pki, users};
+use super::{Context, advertised, containers, memory, metrics, pki, users};
 use crate::names::NodeName;
 use crate::properties::Properties;
 
@@ -51,7 +51,8 @@ pub(super) fn node(context: &Context<'_>, at: u16) -> NodePlan {
             // What is forwarded to a controller is refused there, and not at the broker that was asked.
             file(
                 "config/log4j.properties",
-                log4j(&path("logs/server.log"), QUIET) + &audit_log4j(&path("logs/audit.log")),
+                log4j(&path("logs/server.log"), context.is_contained(), QUIET)
+                    + &audit_log4j(&path("logs/audit.log")),
             ),
         ]
         .into_iter()
@@ -60,6 +61,7 @@ pub(super) fn node(context: &Context<'_>, at: u16) -> NodePlan {
         secrets: secrets(name),
         stop_seconds: 20,
         memory: memory::of(context.spec, NodeRole::Controller),
+        container: containers::of(context, name, NodeRole::Controller),
     }
 }
 
@@ -92,7 +94,7 @@ fn server_properties(context: &Context<'_>, name: &NodeName, id: u32) -> String 
 /// `listeners` and the protocol of every listener, the controllers' among them: who has none dials it.
 pub(super) fn listeners(p: &mut Properties, listeners: &[&ListenerPlan]) {
     let bound: Vec<String> =
-        listeners.iter().map(|l| format!("{}://{}:{}", l.name, l.bind.ip(), l.bind.port())).collect();
+        listeners.iter().map(|l| format!("{}://{}:{}", l.name, l.own().ip(), l.own().port())).collect();
     let mut protocols: Vec<String> = listeners
         .iter()
         .filter(|listener| listener.name.as_str() != CONTROLLER)

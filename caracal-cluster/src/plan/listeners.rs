@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use super::containers::{self, Placement};
 use super::model::{Ca, ListenerPlan, Protection};
-use super::{NodeNames, PlanError, kraft};
+use super::{NodeNames, PlanError, PlanInputs, kraft};
 use crate::names::{ListenerName, NodeName};
 use crate::spec::ClusterSpec;
 
@@ -79,16 +80,22 @@ pub fn guide_ports(spec: &ClusterSpec) -> BTreeMap<PortKey, u16> {
 pub(super) fn plan(
     spec: &ClusterSpec,
     names: &NodeNames,
-    ports: &BTreeMap<PortKey, u16>,
+    inputs: &PlanInputs,
 ) -> Result<BTreeMap<NodeName, Vec<ListenerPlan>>, PlanError> {
     let mut planned = BTreeMap::new();
     for Row { node, listeners } in table(spec, names) {
         let mut list = Vec::new();
         for (name, protection, ca) in listeners {
-            let port = *ports.get(&(node.clone(), name.to_owned())).ok_or_else(|| {
+            let port = *inputs.ports.get(&(node.clone(), name.to_owned())).ok_or_else(|| {
                 PlanError::MissingPort { node: node.to_string(), listener: name.to_owned() }
             })?;
-            list.push(listener(name, port, protection, ca));
+            let planned = listener(name, port, protection, ca);
+            list.push(match inputs.placement {
+                Placement::Processes => planned,
+                Placement::Containers(subnet) => {
+                    contained(planned, &node, containers::address(subnet, names, &node))
+                }
+            });
         }
         planned.insert(node, list);
     }
@@ -132,5 +139,17 @@ fn listener(name: &str, port: u16, protection: Protection, ca: Option<Ca>) -> Li
         advertised_port: port,
         protection,
         ca,
+        inside: None,
     }
+}
+
+/// The same in a container: published where it would have been bound, and at home on a port of its own.
+fn contained(listener: ListenerPlan, node: &NodeName, address: Ipv4Addr) -> ListenerPlan {
+    let name = listener.name.as_str();
+    let port = containers::port(name);
+    let inside = Some(SocketAddr::from((address, port)));
+    if containers::is_for_outside(name) {
+        return ListenerPlan { inside, ..listener };
+    }
+    ListenerPlan { inside, advertised_host: node.to_string(), advertised_port: port, ..listener }
 }

@@ -12,7 +12,7 @@ use crate::names::NodeName;
 /// The agent of a node with its arguments, where metrics are wanted.
 pub(super) fn agent(context: &Context<'_>, node: &NodeName) -> Option<String> {
     context.spec.metrics.enabled.then(|| {
-        let at = context.listener(node, METRICS).bind;
+        let at = context.listener(node, METRICS).own();
         let rules = context.node_path(node, "config/metrics.yaml");
         format!("{}={at}:{rules}", context.inputs.metrics_agent)
     })

@@ -8,6 +8,7 @@
 mod additions;
 mod broker;
 pub mod check;
+pub mod containers;
 mod jvm;
 mod kraft;
 mod listeners;
@@ -22,6 +23,7 @@ mod zookeeper;
 use std::collections::BTreeMap;
 
 pub use self::additions::{ADDITIONS_FORMAT, AddedUser, Additions, NamePattern, Scope};
+pub use self::containers::Placement;
 pub use self::jvm::{CLUSTER_ID_PROPERTY, NODE_PROPERTY};
 pub use self::kraft::CONTROLLER as CONTROLLER_LISTENER;
 pub use self::listeners::{METRICS, PortKey, guide_ports, port_keys};
@@ -50,6 +52,8 @@ pub struct PlanInputs {
     pub registry_version: String,
     /// A port for every listener of [`port_keys`].
     pub ports: BTreeMap<PortKey, u16>,
+    /// Where nodes run; paths and the port table are as there.
+    pub placement: Placement,
     /// What was added to the running cluster beside its description.
     pub additions: Additions,
 }
@@ -105,7 +109,7 @@ pub fn plan(spec: &ClusterSpec, inputs: &PlanInputs) -> Result<ClusterPlan, Plan
         }
     }
     let names = NodeNames::of(spec);
-    let listeners = listeners::plan(spec, &names, &inputs.ports)?;
+    let listeners = listeners::plan(spec, &names, inputs)?;
     let users = users::users(spec, &inputs.additions);
     let context = Context { spec, inputs, names: &names, listeners: &listeners, users: &users };
     let mut nodes = Vec::new();
@@ -121,6 +125,7 @@ pub fn plan(spec: &ClusterSpec, inputs: &PlanInputs) -> Result<ClusterPlan, Plan
         format: PLAN_FORMAT,
         cluster: spec.name.clone(),
         metadata: spec.metadata,
+        network: containers::network(&context),
         kafka_version: spec.kafka.version.clone(),
         registry: spec.registry.flavor,
         registry_version: inputs.registry_version.clone(),
@@ -206,6 +211,10 @@ impl Context<'_> {
         format!("{}/nodes/{node}/{rest}", self.inputs.directory)
     }
 
+    fn is_contained(&self) -> bool {
+        self.inputs.placement != Placement::Processes
+    }
+
     fn user_of(&self, role: Role) -> &UserPlan {
         self.users
             .iter()
@@ -260,6 +269,7 @@ pub(crate) mod tests {
     /// The inputs of the golden files: fixed paths, the guide's ports.
     pub(crate) fn golden_inputs(spec: &ClusterSpec) -> PlanInputs {
         PlanInputs {
+            placement: Placement::Processes,
             directory: "/state/clusters/caracal".to_owned(),
             kafka_jars: vec!["/cache/kafka/a.jar".to_owned(), "/cache/kafka/b.jar".to_owned()],
             metrics_agent: "/cache/metrics/agent.jar".to_owned(),
@@ -273,6 +283,17 @@ pub(crate) mod tests {
     pub(crate) fn default_plan() -> ClusterPlan {
         let spec = ClusterSpec::default();
         plan(&spec, &golden_inputs(&spec)).unwrap()
+    }
+
+    /// The same in containers.
+    pub(crate) fn contained_plan() -> ClusterPlan {
+        let spec = ClusterSpec::default();
+        let inputs = PlanInputs {
+            directory: containers::CONTAINER_DIRECTORY.to_owned(),
+            placement: Placement::Containers(crate::spec::Subnet::GUIDE),
+            ..golden_inputs(&spec)
+        };
+        plan(&spec, &inputs).unwrap()
     }
 
     /// The same with metrics.

@@ -3,13 +3,14 @@
 //! A plan is pure data: serialisable (`format`), ordered, comparable. It holds no secret, only where one
 //! will lie ([`FilePlan`] texts carry references that Kafka itself resolves).
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use caracal_pki::{KeyAlgorithm, SubjectAltName, Usage};
 use serde::{Deserialize, Serialize};
 
+use super::containers;
 use crate::names::{ClusterName, ListenerName, NodeName, TopicName, UserName};
-use crate::spec::Metadata;
+use crate::spec::{ImageLayout, Metadata, Subnet};
 
 /// The version of the plan's own shape; a reader refuses a newer one by name.
 pub const PLAN_FORMAT: u32 = 1;
@@ -25,6 +26,9 @@ pub struct ClusterPlan {
     /// How it keeps its metadata.
     #[serde(default, skip_serializing_if = "Metadata::is_zookeeper")]
     pub metadata: Metadata,
+    /// The network of its containers; none when nodes are processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkPlan>,
     /// Kafka's version, as in its jars.
     pub kafka_version: String,
     /// Which schema registry.
@@ -48,6 +52,37 @@ pub struct ClusterPlan {
     pub subjects: Vec<SubjectPlan>,
     /// What a client outside the cluster is told.
     pub endpoints: Endpoints,
+}
+
+/// The network of a cluster's containers.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkPlan {
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub subnet: Subnet,
+    /// The engine's address in it.
+    pub gateway: Ipv4Addr,
+}
+
+/// The container of a node.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerPlan {
+    /// The image that carries its jars.
+    pub image: String,
+    /// Where in it the jars lie; none for an image of the registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<ImageLayout>,
+    /// Its address in the network.
+    pub address: Ipv4Addr,
+    /// Where its directory is mounted.
+    pub mount: String,
+    /// The volume that its data lies in.
+    pub volume: String,
+    /// How much memory it may use at all, in MiB.
+    pub memory_mib: u32,
 }
 
 /// Where clients find the cluster.
@@ -163,6 +198,9 @@ pub struct NodePlan {
     /// How much memory it may come to use; a plan of an earlier version does not say.
     #[serde(default)]
     pub memory: MemoryPlan,
+    /// Its container; none when it is a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerPlan>,
 }
 
 /// How much memory a node may come to use, in MiB.
@@ -193,7 +231,7 @@ pub enum Protection {
 pub struct ListenerPlan {
     /// `INTERNAL`, `EXTERNAL`, `CONTROLLER`, `CLIENT`, `QUORUM`, `ELECTION`, `HTTP`, `MANAGEMENT`, `METRICS`.
     pub name: ListenerName,
-    /// Where it binds.
+    /// Where it binds on this machine; a container's listener is published there.
     pub bind: SocketAddr,
     /// Where we reach it from here.
     pub dial: SocketAddr,
@@ -205,6 +243,21 @@ pub struct ListenerPlan {
     pub protection: Protection,
     /// Which authority signs what it presents and accepts; none for plain HTTP.
     pub ca: Option<Ca>,
+    /// Its address in the network of containers; none when the node is a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<SocketAddr>,
+}
+
+impl ListenerPlan {
+    /// Where its own process binds it.
+    pub fn own(&self) -> SocketAddr {
+        self.inside.map_or(self.bind, |inside| containers::binds(self.name.as_str(), inside))
+    }
+
+    /// Where other nodes reach it.
+    pub fn among_nodes(&self) -> SocketAddr {
+        self.inside.unwrap_or(self.dial)
+    }
 }
 
 /// One rendered file, relative to the node's directory.

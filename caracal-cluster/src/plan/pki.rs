@@ -1,11 +1,12 @@
 //! Which certificates there are, with names derived from the listener table.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use caracal_pki::{SubjectAltName, Usage};
 
 use super::model::{Ca, CertificatePlan, ListenerPlan, PkiPlan, Role};
-use super::{Context, kraft, listeners};
+use super::{Context, containers, kraft, listeners};
 use crate::names::NodeName;
 use crate::spec::Metadata;
 
@@ -53,7 +54,12 @@ pub(super) fn client_id(user: &str) -> String {
 pub(super) fn plan(context: &Context<'_>) -> PkiPlan {
     let mut certificates = Vec::new();
     for node in &context.names.zookeepers {
-        certificates.push(server(context, quorum_id(node), Ca::Control, "zookeeper", node));
+        let mut quorum = server(context, quorum_id(node), Ca::Control, "zookeeper", node);
+        // Who proves the quorum's ports from outside the network comes from its gateway, and a member checks the
+        // address of whoever connects.
+        let gateway = containers::network(context).map(|network| IpAddr::V4(network.gateway));
+        quorum.sans.extend(gateway.map(SubjectAltName::Ip));
+        certificates.push(quorum);
     }
     for node in &context.names.controllers {
         certificates.push(server(context, control_id(node), Ca::Control, "controller", node));
@@ -130,7 +136,11 @@ fn controllers_client(node: &NodeName) -> CertificatePlan {
 fn subject_alt_names(node: &NodeName, listeners: &[ListenerPlan]) -> Vec<SubjectAltName> {
     let mut names = BTreeSet::from([node.to_string(), listeners::HOST.to_owned()]);
     names.extend(listeners.iter().map(|listener| listener.advertised_host.clone()));
-    let addresses: BTreeSet<_> =
-        listeners.iter().flat_map(|listener| [listener.bind.ip(), listener.dial.ip()]).collect();
+    let inside = listeners.iter().filter_map(|listener| Some(listener.inside?.ip()));
+    let addresses: BTreeSet<_> = listeners
+        .iter()
+        .flat_map(|listener| [listener.bind.ip(), listener.dial.ip()])
+        .chain(inside)
+        .collect();
     names.into_iter().map(SubjectAltName::Dns).chain(addresses.into_iter().map(SubjectAltName::Ip)).collect()
 }

@@ -4,7 +4,7 @@ use caracal_kafka_contract::events::EventType;
 
 use super::jvm::{Jvm, Main, Tuning, argument_file, file_uri};
 use super::model::{Ca, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan, SubjectPlan, TopicPlan};
-use super::{Context, FilePlan, advertised, memory, pki, registry_topic};
+use super::{Context, FilePlan, advertised, containers, memory, pki, registry_topic};
 use crate::names::NodeName;
 use crate::properties::Properties;
 use crate::spec::ClusterSpec;
@@ -89,6 +89,7 @@ pub(super) fn node(context: &Context<'_>, name: &NodeName) -> NodePlan {
         ],
         stop_seconds: 20,
         memory: memory::of(context.spec, NodeRole::SchemaRegistry),
+        container: containers::of(context, name, NodeRole::SchemaRegistry),
     }
 }
 
@@ -99,10 +100,10 @@ fn application_properties(context: &Context<'_>, name: &NodeName) -> String {
     let bootstrap: Vec<String> = context.brokers("INTERNAL").map(advertised).collect();
     let mut p = Properties::new();
     p.section("Interfaces, on loopback only")
-        .set("quarkus.http.host", http.bind.ip())
-        .set("quarkus.http.port", http.bind.port())
-        .set("quarkus.management.host", management.bind.ip())
-        .set("quarkus.management.port", management.bind.port())
+        .set("quarkus.http.host", http.own().ip())
+        .set("quarkus.http.port", http.own().port())
+        .set("quarkus.management.host", management.own().ip())
+        .set("quarkus.management.port", management.own().port())
         .set("quarkus.http.access-log.enabled", false);
     p.section("Storage: a journal in Kafka")
         .set("apicurio.storage.kind", "kafkasql")

@@ -2,7 +2,7 @@
 
 use super::jvm::{Jvm, Main, Tuning, argument_file, file_uri, log4j};
 use super::model::{Ca, FilePlan, NodePlan, NodeRole, SecretContent, SecretFilePlan};
-use super::{Context, memory, metrics, pki};
+use super::{Context, containers, memory, metrics, pki};
 use crate::properties::Properties;
 
 pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
@@ -30,7 +30,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
         files: [
             file("config/zoo.cfg", zoo_cfg(context, id)),
             file("config/node.args", argument_file(name, &jvm)),
-            file("config/log4j.properties", log4j(&path("logs/server.log"), &[])),
+            file("config/log4j.properties", log4j(&path("logs/server.log"), context.is_contained(), &[])),
             file("data/myid", format!("{id}\n")),
         ]
         .into_iter()
@@ -42,22 +42,21 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
         ],
         stop_seconds: 20,
         memory: memory::of(context.spec, NodeRole::Zookeeper),
+        container: containers::of(context, name, NodeRole::Zookeeper),
     }
 }
 
 fn zoo_cfg(context: &Context<'_>, id: u16) -> String {
     let name = &context.names.zookeepers[usize::from(id) - 1];
-    let client = context.listener(name, "CLIENT");
+    let client = context.listener(name, "CLIENT").own();
     let keystore = context.node_path(name, "secrets/control.keystore.pem");
     let truststore = context.node_path(name, "secrets/control.truststore.pem");
     let mut p = Properties::new();
     p.section("Ensemble").set("tickTime", 2000).set("initLimit", 10).set("syncLimit", 5);
     for (at, member) in context.names.zookeepers.iter().enumerate() {
-        let (quorum, election) = (context.listener(member, "QUORUM"), context.listener(member, "ELECTION"));
-        p.set(
-            format!("server.{}", at + 1),
-            format!("{}:{}:{}", quorum.bind.ip(), quorum.bind.port(), election.bind.port()),
-        );
+        let quorum = context.listener(member, "QUORUM").among_nodes();
+        let election = context.listener(member, "ELECTION").among_nodes();
+        p.set(format!("server.{}", at + 1), format!("{}:{}:{}", quorum.ip(), quorum.port(), election.port()));
     }
     if context.names.zookeepers.len() == 1 {
         // An ensemble of one is still an ensemble: it can grow without a change of mode.
@@ -68,8 +67,8 @@ fn zoo_cfg(context: &Context<'_>, id: u16) -> String {
         .set("autopurge.snapRetainCount", 3)
         .set("autopurge.purgeInterval", 24);
     p.section("Clients: mutual TLS, no plain port")
-        .set("secureClientPort", client.bind.port())
-        .set("secureClientPortAddress", client.bind.ip())
+        .set("secureClientPort", client.port())
+        .set("secureClientPortAddress", client.ip())
         .set("serverCnxnFactory", "org.apache.zookeeper.server.NettyServerCnxnFactory")
         .set("ssl.clientAuth", "need");
     tls(&mut p, "ssl.", &keystore, &truststore);

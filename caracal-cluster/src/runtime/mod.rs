@@ -5,13 +5,20 @@
 //!
 //! **Architecture invariant:** only this folder starts the processes of nodes.
 
+#[cfg(feature = "docker")]
+pub mod docker;
+#[cfg(not(feature = "docker"))]
+#[path = "docker_off.rs"]
+pub mod docker;
 pub mod memory;
-mod native;
+pub(crate) mod native;
 pub mod process;
 pub(crate) mod start_cache;
 
+pub use self::docker::DockerRuntime;
 pub use self::native::{NativeRuntime, NodeError, NodeState};
 use crate::plan::NodePlan;
+use crate::spec::RuntimeKind;
 
 /// Where a cluster's nodes run.
 #[derive(Clone, Debug)]
@@ -19,13 +26,16 @@ use crate::plan::NodePlan;
 pub enum Runtime {
     /// As processes of this machine.
     Native(NativeRuntime),
+    /// In containers.
+    Docker(DockerRuntime),
 }
 
 impl Runtime {
     /// The runtime's name, as `--runtime` takes it.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Native(_) => "native",
+            Self::Native(_) => RuntimeKind::Native.label(),
+            Self::Docker(_) => RuntimeKind::Docker.label(),
         }
     }
 
@@ -33,16 +43,18 @@ impl Runtime {
     pub(crate) fn start_caches(&self) -> Option<&start_cache::StartCaches> {
         match self {
             Self::Native(native) => native.start_caches(),
+            Self::Docker(_) => None,
         }
     }
 
     /// Starts a node that does not run; does not wait for it.
     ///
     /// # Errors
-    /// When its process cannot be made.
-    pub fn start(&self, node: &NodePlan) -> Result<(), NodeError> {
+    /// When its process or container cannot be made.
+    pub async fn start(&self, node: &NodePlan) -> Result<(), NodeError> {
         match self {
             Self::Native(native) => native.start(node),
+            Self::Docker(docker) => Ok(docker.start(node).await?),
         }
     }
 
@@ -53,6 +65,7 @@ impl Runtime {
     pub async fn stop(&self, node: &NodePlan) -> Result<process::Stopped, NodeError> {
         match self {
             Self::Native(native) => native.stop(node).await,
+            Self::Docker(docker) => Ok(docker.stop(node).await?),
         }
     }
 
@@ -60,6 +73,7 @@ impl Runtime {
     pub fn observe(&self, node: &NodePlan) -> NodeState {
         match self {
             Self::Native(native) => native.observe(node),
+            Self::Docker(docker) => docker.observe(node),
         }
     }
 
@@ -68,6 +82,7 @@ impl Runtime {
     pub(crate) fn still_runs(&self, node: &NodePlan) -> bool {
         match self {
             Self::Native(native) => native.still_runs(node),
+            Self::Docker(docker) => docker.observe(node).is_running(),
         }
     }
 
@@ -78,6 +93,19 @@ impl Runtime {
     pub fn send(&self, node: &NodePlan, what: process::Blow) -> Result<bool, NodeError> {
         match self {
             Self::Native(native) => native.send(node, what),
+            Self::Docker(docker) => Ok(docker.send(node, what)?),
+        }
+    }
+
+    /// Cuts a running node off from all others and from us, or lets it back with the same address; says whether it
+    /// was running.
+    ///
+    /// # Errors
+    /// [`NodeError::OnlyContainers`] where nodes are processes: those share one network.
+    pub fn set_cut(&self, node: &NodePlan, cut: bool) -> Result<bool, NodeError> {
+        match self {
+            Self::Native(_) => Err(NodeError::OnlyContainers { node: node.name.to_string() }),
+            Self::Docker(docker) => Ok(docker.set_cut(node, cut)?),
         }
     }
 
@@ -85,6 +113,7 @@ impl Runtime {
     pub fn is_paused(&self, node: &NodePlan) -> bool {
         match self {
             Self::Native(native) => native.is_paused(node),
+            Self::Docker(docker) => docker.is_paused(node),
         }
     }
 
@@ -92,6 +121,7 @@ impl Runtime {
     pub fn cause_of_death(&self, node: &NodePlan) -> Option<process::Death> {
         match self {
             Self::Native(native) => native.cause_of_death(node),
+            Self::Docker(docker) => docker.cause_of_death(node),
         }
     }
 
@@ -99,6 +129,9 @@ impl Runtime {
     pub fn explain(&self, node: &NodePlan) -> String {
         match self {
             Self::Native(native) => native.explain(node),
+            Self::Docker(docker) => {
+                native::explain(&docker.logs(node), docker.shown(node), docker.cause_of_death(node))
+            }
         }
     }
 }

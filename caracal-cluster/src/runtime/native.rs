@@ -1,8 +1,9 @@
 //! Nodes as processes of this machine: `java <marks> @node.args`, each in a process group of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::docker::EngineError;
 use super::process::{self, Death, ProcessSpec, ProcessState, Stopped, Target};
 use super::start_cache::StartCaches;
 use crate::dir::ClusterDir;
@@ -68,6 +69,17 @@ pub enum NodeError {
     /// Not stopped.
     #[error(transparent)]
     Stop(#[from] process::StopError),
+    /// Something that only a container can be.
+    #[error(
+        "{node} is a process of this machine and shares its network with all others; only containers (`--runtime docker`) can be cut off"
+    )]
+    OnlyContainers {
+        /// The node.
+        node: String,
+    },
+    /// The engine of its container.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// No Java has been chosen yet.
     #[error("{node} cannot be started: no Java has been chosen; this is a fault of the tool")]
     NoJava {
@@ -159,52 +171,63 @@ impl NativeRuntime {
     }
 
     pub(super) fn observe(&self, node: &NodePlan) -> NodeState {
-        match process::observe(&self.target(node)) {
-            ProcessState::Running { pid, rss_bytes, uptime, .. } => {
-                NodeState::Running { pid, rss_bytes, uptime }
-            }
-            ProcessState::Exited { code, .. } => NodeState::Died { code },
-            ProcessState::Absent => NodeState::Stopped,
-        }
+        state(&self.target(node))
     }
 
     pub(super) fn cause_of_death(&self, node: &NodePlan) -> Option<Death> {
-        let target = self.target(node);
-        match process::observe(&target) {
-            ProcessState::Exited { pid, code } => {
-                let console = self.dir.node_console(&node.name);
-                Some(process::cause_of_death(pid, code, &target.record, &console))
-            }
-            _ => None,
-        }
+        cause_of_death(&self.target(node), &self.dir.node_console(&node.name))
     }
 
     pub(super) fn explain(&self, node: &NodePlan) -> String {
         let logs = [self.dir.node_console(&node.name), self.dir.node_log(&node.name)];
-        let mut text = String::new();
-        let mut hint = None;
-        for log in logs {
-            let Ok(tail) = process::log_tail(&log, 200) else { continue };
-            hint = hint.or_else(|| process::diagnose_log(&tail));
-            let lines: Vec<&str> = tail.lines().collect();
-            let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
-            if !last.is_empty() {
-                text.push_str(
-                    &["\n  end of ", &log.display().to_string(), ":\n    ", &last.join("\n    ")].concat(),
-                );
-            }
-        }
-        if let Some(death) = self.cause_of_death(node).filter(Death::is_memory) {
-            return format!("{death}{text}");
-        }
-        match hint {
-            Some(hint) => format!("likely cause: {}; {}{text}", hint.cause, hint.next_step),
-            None if text.is_empty() => "it left no log".to_owned(),
-            None => text.trim_start().to_owned(),
-        }
+        explain(&logs, String::new(), self.cause_of_death(node))
     }
 
     fn target(&self, node: &NodePlan) -> Target {
         Target::new(self.cluster_id.clone(), node.name.as_str(), self.dir.node_process(&node.name))
+    }
+}
+
+/// What became of a node's process.
+pub(crate) fn state(target: &Target) -> NodeState {
+    match process::observe(target) {
+        ProcessState::Running { pid, rss_bytes, uptime, .. } => NodeState::Running { pid, rss_bytes, uptime },
+        ProcessState::Exited { code, .. } => NodeState::Died { code },
+        ProcessState::Absent => NodeState::Stopped,
+    }
+}
+
+/// Why a node's process has ended by itself; none when it has not.
+pub(crate) fn cause_of_death(target: &Target, console: &Path) -> Option<Death> {
+    match process::observe(target) {
+        ProcessState::Exited { pid, code } => {
+            Some(process::cause_of_death(pid, code, &target.record, console))
+        }
+        _ => None,
+    }
+}
+
+/// The end of some logs below what is shown already, with the likely cause.
+pub(super) fn explain(logs: &[PathBuf], shown: String, death: Option<Death>) -> String {
+    let mut hint = process::diagnose_log(&shown);
+    let mut text = shown;
+    for log in logs {
+        let Ok(tail) = process::log_tail(log, 200) else { continue };
+        hint = hint.or_else(|| process::diagnose_log(&tail));
+        let lines: Vec<&str> = tail.lines().collect();
+        let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+        if !last.is_empty() {
+            text.push_str(
+                &["\n  end of ", &log.display().to_string(), ":\n    ", &last.join("\n    ")].concat(),
+            );
+        }
+    }
+    if let Some(death) = death.filter(Death::is_memory) {
+        return format!("{death}{text}");
+    }
+    match hint {
+        Some(hint) => format!("likely cause: {}; {}{text}", hint.cause, hint.next_step),
+        None if text.is_empty() => "it left no log".to_owned(),
+        None => text.trim_start().to_owned(),
     }
 }

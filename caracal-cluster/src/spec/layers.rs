@@ -2,8 +2,9 @@
 
 use toml::{Table, Value};
 
+use super::docker::{ImageSet, RuntimeKind, Subnet};
 use super::error::SpecError;
-use super::{ClusterSpec, Metadata, Profile, Roles, default_users};
+use super::{ClusterSpec, Metadata, PortMode, Profile, Roles, default_users};
 use crate::distribution::Artifact;
 use crate::plan::Role;
 
@@ -19,6 +20,14 @@ pub struct Overrides {
     pub kafka_version: Option<String>,
     /// Sets `kafka.danger_vulnerable_version`.
     pub danger_vulnerable_version: bool,
+    /// Where the nodes of a cluster that is made now are to run; one that was made keeps its runtime.
+    pub runtime: Option<RuntimeKind>,
+    /// `docker.images`.
+    pub images: Option<ImageSet>,
+    /// `docker.subnet`.
+    pub subnet: Option<Subnet>,
+    /// `ports.mode`.
+    pub ports: Option<PortMode>,
 }
 
 impl Overrides {
@@ -31,13 +40,24 @@ impl Overrides {
         if let Some(profile) = self.profile {
             table.insert("profile".to_owned(), text(profile.label()));
         }
-        let kafka = [
-            ("version", self.kafka_version.clone().map(Value::String)),
-            ("danger_vulnerable_version", self.danger_vulnerable_version.then_some(Value::Boolean(true))),
+        let ports = self.ports.map(|mode| match mode {
+            PortMode::Guide => text("guide"),
+            PortMode::Leased => text("leased"),
+        });
+        let nested = [
+            ("kafka", "version", self.kafka_version.clone().map(Value::String)),
+            (
+                "kafka",
+                "danger_vulnerable_version",
+                self.danger_vulnerable_version.then_some(Value::Boolean(true)),
+            ),
+            ("docker", "images", self.images.clone().map(|images| Value::String(images.into()))),
+            ("docker", "subnet", self.subnet.map(|subnet| Value::String(subnet.to_string()))),
+            ("ports", "mode", ports),
         ];
-        for (key, value) in kafka {
+        for (outer, key, value) in nested {
             let Some(value) = value else { continue };
-            let below = table.entry("kafka").or_insert_with(|| Value::Table(Table::new()));
+            let below = table.entry(outer).or_insert_with(|| Value::Table(Table::new()));
             if let Value::Table(below) = below {
                 below.insert(key.to_owned(), value);
             }
@@ -146,10 +166,15 @@ mod tests {
             profile: Some(Profile::Minimal),
             kafka_version: Some("3.9.2".to_owned()),
             danger_vulnerable_version: true,
+            images: Some(ImageSet::LocalApache),
+            subnet: Some(Subnet::small(7)),
+            ports: Some(PortMode::Leased),
+            ..Overrides::default()
         };
         let spec = parse("name = \"a\"\nmetadata = \"zookeeper\"", &overrides);
         assert_eq!((spec.metadata, spec.profile), (Metadata::Kraft, Profile::Minimal));
         assert!(spec.kafka.version == "3.9.2" && spec.kafka.danger_vulnerable_version);
+        assert_eq!((spec.docker.subnet, spec.ports.mode), (Some(Subnet::small(7)), Some(PortMode::Leased)));
         assert_eq!(parse(&spec.to_toml(), &Overrides::default()), spec);
     }
 }

@@ -15,6 +15,7 @@
 //! ```
 
 mod check;
+mod docker;
 mod error;
 mod layers;
 mod owned;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use caracal_pki::KeyAlgorithm;
 use serde::{Deserialize, Serialize};
 
+pub use self::docker::{DockerSpec, ImageLayout, ImageSet, RuntimeKind, Subnet};
 pub use self::error::{Finding, SpecError};
 pub use self::layers::Overrides;
 pub use self::owned::owned_keys;
@@ -54,6 +56,9 @@ pub struct ClusterSpec {
     pub security: SecuritySpec,
     /// The schema registry.
     pub registry: RegistrySpec,
+    /// Containers, where nodes run in them.
+    #[serde(skip_serializing_if = "DockerSpec::is_default")]
+    pub docker: DockerSpec,
     /// Metrics of the nodes.
     pub metrics: MetricsSpec,
     /// How much memory all nodes together may come to use.
@@ -283,6 +288,7 @@ impl Default for ClusterSpec {
             replication: ReplicationSpec::default(),
             security: SecuritySpec::default(),
             registry: RegistrySpec::default(),
+            docker: DockerSpec::default(),
             metrics: MetricsSpec::default(),
             memory: MemorySpec::default(),
             ports: PortsSpec::default(),

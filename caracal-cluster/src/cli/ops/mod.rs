@@ -39,7 +39,7 @@ pub use self::groups::{DeleteGroupsArgs, DescribeGroupsArgs, GroupsCommand, Rese
 pub use self::health::HealthArgs;
 pub use self::lag::LagArgs;
 pub use self::metrics::MetricsArgs;
-pub use self::nodes::{BlowArgs, LogsArgs, NodesCommand, RestartArgs, Tail};
+pub use self::nodes::{BlowArgs, HealArgs, LogsArgs, NodesCommand, RestartArgs, Tail};
 pub use self::schemas::{
     CheckSchemasArgs, CompatibilityCommand, GetLevelArgs, RegisterSchemaArgs, SchemasCommand, SetLevelArgs,
     ShowSchemaArgs,

@@ -1,4 +1,4 @@
-//! `cluster logs`, `restart`, `kill`, `pause`, `resume`.
+//! `cluster logs`, `restart`, `kill`, `pause`, `resume`, `cut`, `heal`.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -75,6 +75,23 @@ pub enum NodesCommand {
     ///     cargo xtask cluster resume kafka-3
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Resume(BlowArgs),
+    /// Cut nodes off from all others and from clients, as a network that fails does
+    ///
+    /// Takes the node's container out of the cluster's network; it goes on running. Only for clusters in
+    /// containers. Changes nothing else; `cluster heal` brings it back at the same address.
+    ///
+    /// Example:
+    ///     cargo xtask cluster cut kafka-2
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Cut(BlowArgs),
+    /// Let nodes that were cut off back into the network
+    ///
+    /// All of them where none is named. Changes nothing else.
+    ///
+    /// Example:
+    ///     cargo xtask cluster heal
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Heal(HealArgs),
 }
 
 /// Arguments of `cluster logs`.
@@ -155,6 +172,21 @@ pub struct BlowArgs {
     pub common: Common,
 }
 
+/// Arguments of `cluster heal`.
+#[derive(Args, Clone, Debug)]
+#[non_exhaustive]
+pub struct HealArgs {
+    /// Which nodes [default: all]
+    #[arg(value_name = "NODE", add = complete::nodes())]
+    pub nodes: Vec<String>,
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Which cluster, and how it is shown.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 pub(super) async fn run(command: NodesCommand) -> ExitCode {
     match command {
         NodesCommand::Logs(args) => {
@@ -168,6 +200,8 @@ pub(super) async fn run(command: NodesCommand) -> ExitCode {
         NodesCommand::Kill(args) => strike("kill", &args, Blow::Kill).await,
         NodesCommand::Pause(args) => strike("pause", &args, Blow::Pause).await,
         NodesCommand::Resume(args) => strike("resume", &args, Blow::Resume).await,
+        NodesCommand::Cut(args) => cut("cut", &args.common, &args.nodes, args.dry_run).await,
+        NodesCommand::Heal(args) => cut("heal", &args.common, &args.nodes, args.dry_run).await,
     }
 }
 
@@ -180,12 +214,22 @@ async fn strike(words: &'static str, args: &BlowArgs, blow: Blow) -> ExitCode {
     ended(&call, outcome).await
 }
 
+async fn cut(words: &'static str, common: &Common, names: &[String], dry_run: bool) -> ExitCode {
+    let call = Call::new(words, common);
+    let outcome = async {
+        let report = nodes::set_cut(&call.selection()?, names, words == "cut", dry_run)?;
+        call.report(&report, || struck(&report, &call))
+    };
+    ended(&call, outcome).await
+}
+
 fn struck(report: &StrikeReport, call: &Call) -> String {
     let mut lines: Vec<String> =
         report.nodes.iter().map(|node| format!("{}: {}", node.node, node.outcome)).collect();
     let undo = match call.words {
         "kill" => "cluster restart",
         "pause" => "cluster resume",
+        "cut" => "cluster heal",
         _ => return lines.join("\n"),
     };
     let struck: Vec<&str> = report

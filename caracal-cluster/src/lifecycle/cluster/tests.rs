@@ -6,7 +6,7 @@ use super::*;
 
 fn refusal(change: impl Fn(&mut ClusterSpec)) -> Option<String> {
     let spec = ClusterSpec::default();
-    let record = new_record(&spec);
+    let record = new_record(&spec, RuntimeKind::Native);
     let mut wanted = spec;
     change(&mut wanted);
     refuse_kept_data(&wanted, &record).err().map(|error| error.to_string())
@@ -34,7 +34,7 @@ fn another_mode_profile_or_quorum_than_the_kept_data_is_of_is_refused() {
     let moved = refusal(|spec| spec.metadata = Metadata::Kraft).unwrap();
     assert!(moved.contains("zookeeper") && moved.contains("kraft") && moved.contains("migration"), "{moved}");
     let kraft = ClusterSpec::parse("metadata = \"kraft\"", "x").unwrap();
-    let record = new_record(&kraft);
+    let record = new_record(&kraft, RuntimeKind::Native);
     assert_eq!((record.zookeepers, record.controllers), (0, 3));
     assert!(refuse_kept_data(&kraft, &record).is_ok());
     for change in ["controllers = 1", "roles = \"combined\""] {
@@ -51,7 +51,7 @@ fn a_flag_that_says_another_kind_is_refused_by_what_it_says() {
     let kraft = ClusterSpec::parse("metadata = \"kraft\"", "x").unwrap();
     let dir = root.cluster(&kraft.name);
     dir.create().unwrap();
-    dir.write_json(&dir.record(), &new_record(&kraft)).unwrap();
+    dir.write_json(&dir.record(), &new_record(&kraft, RuntimeKind::Native)).unwrap();
     dir.write(&dir.spec(), kraft.to_toml().as_bytes()).unwrap();
     let looked = |overrides: Overrides| {
         let described = Described { overrides, ..Described::default() };
@@ -72,7 +72,10 @@ fn a_flag_that_says_another_kind_is_refused_by_what_it_says() {
 #[test]
 fn every_cluster_has_an_identity_of_its_own() {
     let spec = ClusterSpec::default();
-    assert_ne!(new_record(&spec).cluster_id, new_record(&spec).cluster_id);
+    assert_ne!(
+        new_record(&spec, RuntimeKind::Native).cluster_id,
+        new_record(&spec, RuntimeKind::Native).cluster_id
+    );
 }
 
 #[test]
@@ -82,7 +85,7 @@ fn a_newer_versions_directory_is_refused_by_its_number_not_by_a_key_of_its_descr
     let spec = ClusterSpec::default();
     let dir = root.cluster(&spec.name);
     dir.create().unwrap();
-    let record = ClusterRecord { format: STATE_FORMAT + 1, ..new_record(&spec) };
+    let record = ClusterRecord { format: STATE_FORMAT + 1, ..new_record(&spec, RuntimeKind::Native) };
     dir.write_json(&dir.record(), &record).unwrap();
     dir.write(&dir.spec(), format!("key_of_a_newer_version = 1\n{}", spec.to_toml()).as_bytes()).unwrap();
     let looked = Cluster::for_looking(&root, Some(&spec.name), &Described::default()).unwrap_err();

@@ -13,7 +13,7 @@ use crate::lifecycle::down::Remains;
 use crate::lifecycle::error::chain;
 use crate::names::{ClusterName, NodeName};
 use crate::plan::{ClusterPlan, NodePlan, NodeRole};
-use crate::runtime::process::{self, ProcessState, Target};
+use crate::runtime::NodeState;
 
 /// One port of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -134,10 +134,6 @@ fn status(
     certain: bool,
     plan_unknown: bool,
 ) -> NodeStatus {
-    let states = remains
-        .cluster_ids()
-        .map(|id| process::observe(&Target::new(id, name.as_str(), remains.dir().node_process(name))));
-    let state = states.reduce(|a, b| if matches!(a, ProcessState::Absent) { b } else { a });
     let role = remains.nodes().find(|(known, _)| *known == name).and_then(|(_, role)| role);
     let mut status = NodeStatus {
         node: name.clone(),
@@ -151,19 +147,18 @@ fn status(
         certificate_days_left: certificate_days_left(remains.dir(), name),
         planned: node.is_some() || plan_unknown,
     };
-    match state {
-        Some(ProcessState::Running { pid, rss_bytes, uptime, .. }) => {
+    match remains.observe(name) {
+        NodeState::Running { pid, rss_bytes, uptime } => {
             status.state = "running";
             status.pid = Some(pid);
             status.rss_bytes = Some(rss_bytes);
             status.uptime_seconds = Some(uptime.as_secs());
         }
-        Some(ProcessState::Exited { pid, code }) => {
+        NodeState::Died { .. } => {
             status.state = "died";
-            let (record, console) = (remains.dir().node_process(name), remains.dir().node_console(name));
-            status.death = Some(process::cause_of_death(pid, code, &record, &console).to_string());
+            status.death = remains.cause_of_death(name).map(|death| death.to_string());
         }
-        Some(ProcessState::Absent) | None => {}
+        NodeState::Stopped => {}
     }
     status
 }
@@ -208,8 +203,7 @@ pub fn list(root: &StateRoot) -> ListReport {
 fn summary(root: &StateRoot, name: &ClusterName) -> ClusterSummary {
     let dir = root.cluster(name);
     let record = dir.read_record();
-    let running = Remains::find(root, name)
-        .map_or(0, |remains| remains.cluster_ids().map(|id| process::find_all(id).len()).sum());
+    let running = Remains::find(root, name).map_or(0, |remains| remains.running_count());
     let problem = match &record {
         Ok(Some(_)) => None,
         Ok(None) => {

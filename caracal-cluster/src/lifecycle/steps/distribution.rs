@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::images;
 use super::nodes::stale;
 use crate::distribution::{self, Artifact, Java, JavaPolicy, OnProgress, Progress, Tools};
 use crate::lifecycle::ClusterWorld;
@@ -9,6 +10,9 @@ use crate::lifecycle::engine::{Applied, Event, Observed, Step};
 use crate::lifecycle::error::StepError;
 
 pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Observed, StepError> {
+    if world.is_contained() {
+        return images::observe(world).await;
+    }
     let policy = JavaPolicy::new(world.cluster.cache.clone());
     let Ok(java) = distribution::find_or_fetched(&policy).await else {
         return Ok(Observed::Absent(format!("no Java {} or newer yet", policy.minimum)));
@@ -35,15 +39,10 @@ pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Ob
 }
 
 pub(in crate::lifecycle) async fn apply(world: &mut ClusterWorld) -> Result<Applied, StepError> {
-    let reporter = world.reporter.clone();
-    let progress: Arc<OnProgress<'static>> = Arc::new(move |progress: Progress<'_>| {
-        reporter.tell(Event::Progress {
-            step: Step::Distribution,
-            what: progress.what.to_owned(),
-            done: progress.done,
-            total: progress.total,
-        });
-    });
+    if world.is_contained() {
+        return images::apply(world).await;
+    }
+    let progress = progress(world);
     let policy = JavaPolicy::new(world.cluster.cache.clone());
     let java = distribution::find_or_fetch(&policy, &*progress).await?;
     let tools = Tools { java_home: Some(java.home.clone()), ..Tools::default() };
@@ -54,6 +53,19 @@ pub(in crate::lifecycle) async fn apply(world: &mut ClusterWorld) -> Result<Appl
     let summary = summary(world, &java);
     world.use_java(&java);
     Ok(summary.into())
+}
+
+/// Tells of downloads as they go on.
+pub(super) fn progress(world: &ClusterWorld) -> Arc<OnProgress<'static>> {
+    let reporter = world.reporter.clone();
+    Arc::new(move |progress: Progress<'_>| {
+        reporter.tell(Event::Progress {
+            step: Step::Distribution,
+            what: progress.what.to_owned(),
+            done: progress.done,
+            total: progress.total,
+        });
+    })
 }
 
 fn artifacts(world: &ClusterWorld) -> impl Iterator<Item = &'static Artifact> + use<> {

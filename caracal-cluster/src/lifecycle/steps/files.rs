@@ -1,5 +1,6 @@
 //! Steps that only write files: credentials, configuration, client files.
 
+use super::images;
 use crate::credentials::{ClientFiles, Findings, NodeFiles};
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Applied, Observed};
@@ -52,12 +53,15 @@ pub(in crate::lifecycle) fn observe_configuration(world: &mut ClusterWorld) -> R
     })
 }
 
-pub(in crate::lifecycle) fn apply_configuration(world: &mut ClusterWorld) -> Result<Applied, StepError> {
+pub(in crate::lifecycle) async fn apply_configuration(
+    world: &mut ClusterWorld,
+) -> Result<Applied, StepError> {
     let credentials = world.credentials();
     let mut written = 0;
     for node in &world.cluster.plan.nodes {
         written += NodeFiles::new(&credentials, node).write()?.len();
     }
+    images::prove(world).await?;
     Ok(format!("{written} files written for {} nodes", world.cluster.plan.nodes.len()).into())
 }
 

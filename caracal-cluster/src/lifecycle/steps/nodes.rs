@@ -158,7 +158,7 @@ async fn start(world: &ClusterWorld, node: &NodePlan) -> Result<(), StepError> {
     may_start(world, node).await?;
     remember(world, node)?;
     registry::forget_proof(world, node)?;
-    Ok(world.runtime.start(node)?)
+    Ok(world.runtime.start(node).await?)
 }
 
 /// Waits for what must have happened elsewhere before a node starts.

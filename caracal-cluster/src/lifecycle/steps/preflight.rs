@@ -9,7 +9,9 @@ use crate::lifecycle::engine::{Event, Observed};
 use crate::lifecycle::error::StepError;
 use crate::plan::check::{self, Severity};
 use crate::ports::{self, Clash, PortClash};
+use crate::runtime::docker::EngineError;
 use crate::runtime::memory::{MachineMemory, machine_memory};
+use crate::runtime::{NodeError, Runtime};
 use crate::wait::{Probe, wait_for};
 
 /// Free space below which nothing is started: a broker that runs out of it ends.
@@ -23,6 +25,7 @@ pub(in crate::lifecycle) async fn observe(world: &mut ClusterWorld) -> Result<Ob
     plan_errors(world, &mut problems);
     disk(world, &mut problems);
     ports_in_use(world, &mut problems).await;
+    engine(world, &mut problems).await?;
     memory(world, &mut problems);
     if problems.is_empty() {
         return Ok(Observed::Satisfied("disk, memory and ports suffice".to_owned()));
@@ -74,8 +77,23 @@ async fn ports_in_use(world: &ClusterWorld, problems: &mut Vec<String>) {
         .collect();
     let wanted: Vec<(&str, SocketAddr)> = wanted.iter().map(|(what, at)| (what.as_str(), *at)).collect();
     problems.extend(clashes(&wanted).await.iter().map(|clash| {
-        format!("{clash}; end that process, or use another cluster (`--name other` takes free ports)")
+        format!("{clash}; end that process, let free ports be chosen (`--ports auto`), or use another cluster (`--name other` takes free ports)")
     }));
+}
+
+/// What the engine of containers can tell beforehand.
+async fn engine(world: &ClusterWorld, problems: &mut Vec<String>) -> Result<(), StepError> {
+    let Runtime::Docker(docker) = &world.runtime else { return Ok(()) };
+    match docker.problems(world.cluster.plan.nodes.clone()).await {
+        Ok(found) => problems.extend(found),
+        Err(
+            error @ (EngineError::Absent { .. } | EngineError::NotPermitted { .. } | EngineError::NotBuilt),
+        ) => {
+            problems.push(error.to_string());
+        }
+        Err(error) => return Err(NodeError::from(error).into()),
+    }
+    Ok(())
 }
 
 /// What is in the way, once whoever is just ending has ended: a killed node leaves the process table before

@@ -6,13 +6,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::credentials::LISTENERS;
+use crate::credentials::{CONTAINER, LISTENERS};
 use crate::plan::NodeRole;
 
 /// Files that concern nobody but the node itself. Every other one counts as shared: stopping a role that
 /// could have rolled costs seconds, rolling one that could not never ends.
-const OWN_FILES: [&str; 4] =
-    ["config/log4j.properties", "config/metrics.yaml", "config/node.args", "config/server.properties"];
+const OWN_FILES: [&str; 5] = [
+    CONTAINER,
+    "config/log4j.properties",
+    "config/metrics.yaml",
+    "config/node.args",
+    "config/server.properties",
+];
 
 /// How the running nodes of a role come to run with changed files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +64,7 @@ pub(super) fn changed(
 pub(super) fn shown(paths: &[String]) -> String {
     let name = |path: &String| match path.as_str() {
         LISTENERS => "set of ports".to_owned(),
+        CONTAINER => "image or container".to_owned(),
         path => path.to_owned(),
     };
     paths.iter().map(name).collect::<Vec<_>>().join(", ")

@@ -99,6 +99,12 @@ pub(super) struct Context<'a> {
 impl Attempt {
     /// Tries once.
     pub(super) async fn run(&self, context: &Context<'_>, deadline: Deadline) -> Seen {
+        if let Self::OldTls { at } | Self::Plaintext { at, .. } | Self::SilentHandshake { at, .. } = self
+            && context.is_published(at)
+            && let Some(seen) = context.follows(at, deadline).await
+        {
+            return seen;
+        }
         match self {
             Self::Handshake { at, trusted, spoken, presented } => {
                 let tls = match context.tls(presented, *trusted) {
@@ -150,18 +156,25 @@ impl Context<'_> {
         self.plan.user(name.as_str()).ok_or_else(|| Seen::Broken(format!("the plan has no user {name}")))
     }
 
-    /// Why nothing listens at a port where something should; a quorum port belongs to the leader alone.
+    /// Why nothing listens at a port where something should.
     async fn absent(&self, at: &Endpoint, error: WireError, deadline: Deadline) -> Seen {
+        self.follows(at, deadline).await.unwrap_or_else(|| error.into())
+    }
+
+    /// That a quorum port belongs to the leader alone, where it is that of a follower.
+    async fn follows(&self, at: &Endpoint, deadline: Deadline) -> Option<Seen> {
         let client = self.access.zookeepers().into_iter().find(|known| known.node == at.node);
-        if at.listener == "QUORUM"
-            && let Some(client) = client
-            && let Ok(tls) = self.access.zookeeper_tls()
-            && let Ok(status) = admin_words::status(&client, &tls, deadline).await
-            && status.mode == ServerMode::Follower
-        {
-            return Seen::NotRun(format!("{} follows, and only the leader listens there", at.node));
-        }
-        error.into()
+        let client = client.filter(|_| at.listener == "QUORUM")?;
+        let status = admin_words::status(&client, &self.access.zookeeper_tls().ok()?, deadline).await.ok()?;
+        (status.mode == ServerMode::Follower)
+            .then(|| Seen::NotRun(format!("{} follows, and only the leader listens there", at.node)))
+    }
+
+    /// Whether somebody else takes connections for a listener: an engine of containers does, also when nobody
+    /// listens behind it.
+    fn is_published(&self, at: &Endpoint) -> bool {
+        let listener = self.plan.node(&at.node).and_then(|node| node.listener(&at.listener));
+        listener.is_some_and(|listener| listener.inside.is_some())
     }
 }
 

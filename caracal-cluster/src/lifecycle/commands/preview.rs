@@ -10,7 +10,7 @@ use super::{CommandError, Selection, unified_diff};
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::cluster::{Cluster, ClusterError};
 use crate::lifecycle::engine::{Event, Observed, Reporter, Step, World as _};
-use crate::lifecycle::error::chain;
+use crate::lifecycle::error::{StepError, chain};
 use crate::names::ClusterName;
 use crate::plan::ClusterPlan;
 use crate::plan::check::{self, Note, Severity};
@@ -225,6 +225,8 @@ async fn look(world: &mut ClusterWorld, step: Step) -> (Standing, Vec<String>) {
         Ok(Ok(Observed::Satisfied(seen))) => (Standing::Satisfied, vec![seen]),
         Ok(Ok(Observed::Drifted(reasons))) => (Standing::Differs, reasons),
         Ok(Ok(Observed::Absent(seen))) => (Standing::Absent, vec![seen]),
+        // A plan has a line a step; the logs are for who wants it carried out.
+        Ok(Err(StepError::Explained { source, .. })) => (Standing::Problem, vec![chain(&*source)]),
         Ok(Err(error)) => (Standing::Problem, vec![chain(&error)]),
         Err(_) => (Standing::Problem, vec![format!("no answer within {} s", LOOK.as_secs())]),
     }

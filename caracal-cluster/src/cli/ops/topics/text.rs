@@ -168,8 +168,9 @@ pub(super) fn applied(report: &ApplyReport, output: Output) -> String {
         lines.push(format!("\nnot declared, left alone: {}", report.undeclared.join(", ")));
     }
     let differing = report.topics.iter().filter(|topic| topic.standing != Standing::AsDeclared).count();
+    let left = if report.dry_run { "; nothing was changed" } else { "" };
     lines.push(format!(
-        "\n{} of {} differed ({})",
+        "\n{} of {} differed{left} ({})",
         differing,
         count(report.topics.len(), "topic"),
         seconds(report.millis)

@@ -176,6 +176,7 @@ fn losses() -> (ShareHook, Arc<AtomicUsize>) {
 fn slow_handlers() -> Result<()> {
     const INTERVAL: Duration = Duration::from_secs(45);
     const WORK: Duration = Duration::from_secs(52);
+    const LONG: Duration = Duration::from_secs(240);
     cluster::shared()?;
     let run = run_name()?;
     block(async {
@@ -204,7 +205,7 @@ fn slow_handlers() -> Result<()> {
                     }
                     Ok::<(), std::io::Error>(())
                 });
-                tokio::time::timeout(PATIENCE, handling).await.context("no record came")??;
+                tokio::time::timeout(LONG, handling).await.context("no record came")??;
             }
             ensure!(by_hand.close(Duration::from_secs(20)).await, "the group was not left in time");
             anyhow::Ok(())
@@ -224,7 +225,7 @@ fn slow_handlers() -> Result<()> {
         };
         let by_run = consumer("run", hook).await?.run(handler, shutdown);
         let (_, report) = tokio::try_join!(by_hand, async {
-            Ok(tokio::time::timeout(PATIENCE, by_run).await.context("the run did not end")??)
+            Ok(tokio::time::timeout(LONG, by_run).await.context("the run did not end")??)
         })?;
         ensure!(lost.load(Ordering::Relaxed) == 0, "partitions were lost {lost:?} times");
         ensure!(report.abandoned == 0 && report.handled >= 2, "{report:?}");

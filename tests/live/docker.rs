@@ -141,7 +141,10 @@ fn what_stands_in_the_way() -> Result<()> {
     let cluster = TestCluster::new()?;
     let node = format!("{}-kafka-1", cluster.name());
     let refused = |flags: &[&str], words: &[&str]| -> Result<()> {
-        let ended = up(&cluster, &[MINIMAL, flags].concat())?.failed()?;
+        let images: &[&str] = if flags.contains(&"--images") { &[] } else { &["--images", "local-apache"] };
+        let ended =
+            up(&cluster, &[&["--runtime", "docker", "--profile", "minimal"], images, flags].concat())?
+                .failed()?;
         let text = ended.text().split_whitespace().collect::<Vec<_>>().join(" ");
         let missing: Vec<_> = words.iter().filter(|word| !text.contains(**word)).collect();
         ensure!(missing.is_empty(), "{missing:?} are not in: {text}");

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::nodes::{self, await_node};
 use crate::dir::DirError;
-use crate::lifecycle::engine::{Applied, Observed};
+use crate::lifecycle::engine::{Applied, Event, Observed};
 use crate::lifecycle::error::{StepError, chain};
 use crate::lifecycle::{Cluster, ClusterWorld};
 use crate::plan::{NodePlan, NodeRole, SubjectPlan};
@@ -16,6 +16,9 @@ use crate::runtime::NodeState;
 use crate::wait::Probe;
 
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// How long one gets that was launched before its topics were there; a start takes 5 to 25 s.
+const FIRST_PATIENCE: Duration = Duration::from_secs(75);
 
 /// That one process of the registry has been proved ready: proving it again would add to its journal.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -45,12 +48,19 @@ pub(in crate::lifecycle) async fn observe_ready(world: &mut ClusterWorld) -> Res
 pub(in crate::lifecycle) async fn apply_ready(world: &mut ClusterWorld) -> Result<Applied, StepError> {
     let Some(node) = registry_node(world) else { return Ok("none planned".into()) };
     let wanted = wanted_compatibility(world);
-    match answered_write(world, node, &wanted).await {
+    match answered_write(world, node, &wanted, FIRST_PATIENCE).await {
         // It was launched before its topics and rules were made, and on a slow machine asked for them too
         // early. Now they are there.
         Err(StepError::NodeDied { .. }) => {
             nodes::launch(world, NodeRole::SchemaRegistry).await?;
-            answered_write(world, node, &wanted).await?;
+            answered_write(world, node, &wanted, PATIENCE).await?;
+        }
+        // Or it did not end, but goes on without its storage and never looks for it again.
+        Err(StepError::NotReady { .. }) => {
+            world.reporter.tell(Event::Note(format!("{} is started again: it found no storage", node.name)));
+            world.runtime.stop(node).await?;
+            nodes::launch(world, NodeRole::SchemaRegistry).await?;
+            answered_write(world, node, &wanted, PATIENCE).await?;
         }
         other => other?,
     }
@@ -61,9 +71,14 @@ pub(in crate::lifecycle) async fn apply_ready(world: &mut ClusterWorld) -> Resul
     Ok(summary(world).into())
 }
 
-async fn answered_write(world: &ClusterWorld, node: &NodePlan, level: &str) -> Result<(), StepError> {
+async fn answered_write(
+    world: &ClusterWorld,
+    node: &NodePlan,
+    level: &str,
+    patience: Duration,
+) -> Result<(), StepError> {
     let registry = client(world)?;
-    await_node(&world.runtime, node, "an answered write", PATIENCE, || async {
+    await_node(&world.runtime, node, "an answered write", patience, || async {
         match registry.set_compatibility(level).await {
             Ok(()) => Probe::Ready("ready".to_owned()),
             Err(error) if error.is_transient() => Probe::NotYet(chain(&error)),

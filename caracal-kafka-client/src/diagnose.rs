@@ -23,6 +23,10 @@ const fn transient(cause: &'static str, next: &'static str) -> Diagnosis {
     Diagnosis { cause, next, settled: false, beyond_tls: false }
 }
 
+/// The listener has other mechanisms.
+const MECHANISM: [&str; 4] =
+    ["unsupported sasl mechanism", "mechanism not supported", "is not enabled", "unsupported mechanism"];
+
 /// Reads the reason that librdkafka gives with an error. The most telling words come first.
 pub(crate) fn diagnose(reason: &str) -> Diagnosis {
     let reason = reason.to_ascii_lowercase();
@@ -63,12 +67,7 @@ pub(crate) fn diagnose(reason: &str) -> Diagnosis {
             "check `kafka.bootstrap`: it must name the SASL_SSL listener, not an SSL or controller one",
         );
     }
-    if says(&[
-        "unsupported sasl mechanism",
-        "mechanism not supported",
-        "is not enabled",
-        "unsupported mechanism",
-    ]) {
+    if says(&MECHANISM) {
         return refused(
             "the broker does not offer the mechanism",
             "set `kafka.sasl.mechanism` to one that the listener has",

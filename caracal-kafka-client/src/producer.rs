@@ -457,7 +457,10 @@ impl Kafka {
             config::producer(&mut config, &options);
             config
         };
+        // Before the client is made: should they be replaced in between, it is replaced once too often.
+        let generation = *self.renewals().borrow();
         let outbox = Outbox::new(topic, configure, move || other.context(), self.ledger())?;
+        outbox.is_of(generation);
         self.remember(&outbox);
         Ok(outbox)
     }

@@ -115,6 +115,13 @@ impl Outbox {
         Ok(Arc::new(outbox))
     }
 
+    /// Its client was made after so many replacements of the connection's credentials.
+    pub(crate) fn is_of(&self, generation: u64) {
+        if let Some(live) = self.write().as_mut() {
+            live.generation = generation;
+        }
+    }
+
     pub(crate) fn topic(&self) -> &Arc<str> {
         &self.shared.topic
     }
@@ -213,7 +220,8 @@ impl Outbox {
             Refusal::Never(EnqueueError::Fatal { topic, why: format!("{why}, and then: {error}") })
         })?;
         tracing::error!(topic = %self.shared.topic, "the client failed and is replaced: {why}");
-        let old = std::mem::replace(old, Live::new(client, number));
+        let next = Live { generation: old.generation, ..Live::new(client, number) };
+        let old = std::mem::replace(old, next);
         drop(live);
         let shared = Arc::clone(&self.shared);
         // It takes a while, which whoever sends does not have.

@@ -381,27 +381,6 @@ impl<E: Event> Consumer<E> {
         }
     }
 
-    /// Leaves the group and comes back as another member, by the connection's credentials as they are now. What was not
-    /// committed is handed out again.
-    pub(crate) async fn renew(&mut self) -> Result<(), ConnectError> {
-        let mut config = self.kafka.config();
-        config::consumer(&mut config, &self.group, &self.options);
-        let context = self.kafka.context();
-        let refused = |error: &KafkaError| ConnectError::configuration(error, |text| context.scrub(text));
-        let next: StreamConsumer<Context> =
-            config.create_with_context(context.clone()).map_err(|error| refused(&error))?;
-        next.subscribe(&[&self.topic]).map_err(|error| refused(&error))?;
-        let old = self.client.replace(Arc::new(next));
-        let (tell, told) = oneshot::channel();
-        // It leaves the group here, without a deadline; the group goes on without it after its time-out too.
-        std::thread::spawn(move || {
-            drop(old);
-            let _ = tell.send(());
-        });
-        let _ = tokio::time::timeout(BROKER, told).await;
-        Ok(())
-    }
-
     /// Leaves the group, so that its partitions go to other members at once. What was not committed
     /// is handed out again there. Returns whether that was done within `deadline`; the rest goes on
     /// in the background.

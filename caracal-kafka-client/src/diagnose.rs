@@ -27,6 +27,9 @@ const fn transient(cause: &'static str, next: &'static str) -> Diagnosis {
 const MECHANISM: [&str; 4] =
     ["unsupported sasl mechanism", "mechanism not supported", "is not enabled", "unsupported mechanism"];
 
+/// The user is not known, or not by this password.
+const REFUSED: [&str; 3] = ["authentication fail", "invalid credentials", "sasl authentication error"];
+
 /// Reads the reason that librdkafka gives with an error. The most telling words come first.
 pub(crate) fn diagnose(reason: &str) -> Diagnosis {
     let reason = reason.to_ascii_lowercase();
@@ -73,12 +76,7 @@ pub(crate) fn diagnose(reason: &str) -> Diagnosis {
             "set `kafka.sasl.mechanism` to one that the listener has",
         );
     }
-    if says(&[
-        "authentication failed",
-        "authentication fail",
-        "invalid credentials",
-        "sasl authentication error",
-    ]) {
+    if says(&REFUSED) {
         return refused(
             "the broker refused user name and password",
             "let the cluster write its client files again, and check that the user exists with this mechanism",

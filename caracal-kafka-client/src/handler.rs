@@ -62,14 +62,3 @@ pub struct RunReport {
     /// Records whose handler was still at work when they were given up: they are seen again.
     pub abandoned: u64,
 }
-
-impl RunReport {
-    pub(crate) const fn plus(self, other: Self) -> Self {
-        Self {
-            handled: self.handled + other.handled,
-            retried: self.retried + other.retried,
-            dead_lettered: self.dead_lettered + other.dead_lettered,
-            abandoned: self.abandoned + other.abandoned,
-        }
-    }
-}

@@ -230,7 +230,7 @@ impl InMemory {
         self.brokers.order(move |mock| leaders(mock, &topic, |partition| Some(partition % BROKERS + 1)))
     }
 
-    /// Has every producer and every run of handlers go on with a new client, as when certificates are replaced under them.
+    /// Has every producer go on with a new client, as when certificates are replaced under them.
     /// Whether every producer has one.
     ///
     /// # Errors

@@ -12,12 +12,12 @@ use rdkafka::consumer::{CommitMode, Consumer as _, MessageStream, StreamConsumer
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message as _, Offset, Timestamp, TopicPartitionList};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::codec;
-use crate::consumer::{ConsumeFrom, Consumer, passes};
+use crate::consumer::{Consumer, passes};
 use crate::context::{Context, Part, Rebalance};
 use crate::dead_letter::{self, Failure, Story};
 use crate::error::{self, ConnectError, ReceiveError, RunError};
@@ -95,44 +95,24 @@ impl<E: Event> Consumer<E> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn run(
-        mut self,
-        handler: impl Handler<E>,
-        mut shutdown: Shutdown,
-    ) -> Result<RunReport, RunError> {
+    pub async fn run(mut self, handler: impl Handler<E>, shutdown: Shutdown) -> Result<RunReport, RunError> {
+        let client = self
+            .client
+            .clone()
+            .ok_or(ConnectError::Configuration { key: None, why: "the consumer is closed".into() })?;
         let topic = self.kafka.profile().qualified(TOPIC_DEAD_LETTERS);
         let letters = self.kafka.outbox(&topic, ProducerOptions::default())?;
         self.kafka.topic_is_there(&topic, letters.metadata(TOPIC).await)?;
         self.go_back().await?;
-        let (handler, mut renewals) = (Arc::new(handler), self.kafka.renewals());
-        let mut report = RunReport::default();
-        loop {
-            let client = self
-                .client
-                .clone()
-                .ok_or(ConnectError::Configuration { key: None, why: "the consumer is closed".into() })?;
-            let rebalances = client.context().report_rebalances();
-            let mut run = Run::new(&mut self, client, Arc::clone(&handler), Arc::clone(&letters), rebalances);
-            let ended = run.until(&mut shutdown, &mut renewals).await;
-            report = report.plus(run.finish().await);
-            drop(run);
-            if !matches!(ended, Ok(Until::Renewal)) {
-                let drain = self.options.drain;
-                self.close(drain).await;
-                return ended.map(|_| report);
-            }
-            tracing::info!(topic = %self.topic, group = %self.group, "the consumer takes up new certificates");
-            self.renew().await?;
-        }
+        let rebalances = client.context().report_rebalances();
+        let mut run = Run::new(&mut self, client, handler, letters, rebalances);
+        let ended = run.until(shutdown).await;
+        let report = run.finish().await;
+        drop(run);
+        let drain = self.options.drain;
+        self.close(drain).await;
+        ended.map(|()| report)
     }
-}
-
-/// Why a run of handlers pauses.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Until {
-    Shutdown,
-    /// The connection's credentials were replaced.
-    Renewal,
 }
 
 struct Run<'a, E: Event, H> {
@@ -153,7 +133,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
     fn new(
         consumer: &'a mut Consumer<E>,
         client: Arc<StreamConsumer<Context>>,
-        handler: Arc<H>,
+        handler: H,
         letters: Arc<Outbox>,
         rebalances: mpsc::UnboundedReceiver<Rebalance>,
     ) -> Self {
@@ -169,7 +149,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         Self {
             consumer,
             client,
-            handler,
+            handler: Arc::new(handler),
             letters,
             machine,
             rebalances,
@@ -181,14 +161,9 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
         }
     }
 
-    async fn until(
-        &mut self,
-        shutdown: &mut Shutdown,
-        renewals: &mut watch::Receiver<u64>,
-    ) -> Result<Until, RunError> {
+    async fn until(&mut self, mut shutdown: Shutdown) -> Result<(), RunError> {
         let client = Arc::clone(&self.client);
         let mut records = client.stream();
-        let by_group = !matches!(self.consumer.options.from, ConsumeFrom::Exactly(_));
         loop {
             // librdkafka's stream knows nothing of the runtime's other tasks.
             tokio::task::consume_budget().await;
@@ -196,9 +171,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
             let wake = self.wake_at();
             tokio::select! {
                 biased;
-                () = shutdown.due() => return Ok(Until::Shutdown),
-                // Those chosen by hand stay where they are: another client would not know how far they came.
-                Ok(()) = renewals.changed(), if by_group => return Ok(Until::Renewal),
+                () = shutdown.due() => return Ok(()),
                 Some(report) = self.reports.1.recv() => self.take_back(report),
                 Some(rebalance) = self.rebalances.recv() => self.rebalance(rebalance),
                 message = futures::StreamExt::next(&mut records) => match message {
@@ -208,7 +181,7 @@ impl<'a, E: Event, H: Handler<E>> Run<'a, E, H> {
                         self.take_more(&mut records)?;
                     }
                     Some(Err(error)) => self.complaint(&error)?,
-                    None => return Ok(Until::Shutdown),
+                    None => return Ok(()),
                 },
                 () = self.watchdog.look(&client, || self.machine.paused()) => {
                     if let Some((waited, why)) = self.watchdog.verdict() {

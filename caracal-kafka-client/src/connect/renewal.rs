@@ -1,8 +1,7 @@
 //! Certificates and passwords that are replaced while the service runs.
 //!
 //! The files are read again every now and then. When they say something new, it is proved by a log-in, and only then do
-//! clients take it up: each producer's once it has ended what it has under way, each run of handlers once these have ended and
-//! what they handled is committed. Whoever swaps the files should do so as a whole (a rename of their folder, or of a link
+//! producers take it up, each once it has ended what it has under way. Whoever swaps the files should do so as a whole (a rename of their folder, or of a link
 //! to it); half a swap does not fit together, is logged, and is looked at again.
 
 use std::sync::{Arc, PoisonError, Weak};
@@ -39,9 +38,10 @@ pub(super) fn watch(kafka: &Kafka) {
 }
 
 impl Kafka {
-    /// Reads certificates, key and passwords again, and has every producer and every run of handlers take them up if they
-    /// are new; whether they were. Connections by files do so by themselves, see
-    /// [`Connection::with_renewal`](crate::Connection::with_renewal). The registry and transactions keep what they began with.
+    /// Reads certificates, key and passwords again, and has every producer, and whatever is made later, take them up if
+    /// they are new; whether they were. Connections by files do so by themselves, see
+    /// [`Connection::with_renewal`](crate::Connection::with_renewal). Consumers, transactions and the registry
+    /// keep what they began with.
     ///
     /// # Errors
     /// [`ConnectError`]: what the files say now does not fit together, or no broker lets the client in with it. Everything
@@ -77,7 +77,7 @@ impl Kafka {
         Ok(())
     }
 
-    /// Whether every producer has a new client; runs of handlers follow when they can.
+    /// Whether every producer has a new client.
     pub(crate) async fn replace_clients(&self) -> Result<bool, ConnectError> {
         self.shared.renewals.send_modify(|count| *count += 1);
         self.replace_producers().await

@@ -136,7 +136,7 @@ fn planned_layout(planned: &ContainerPlan) -> Option<ImageLayout> {
 
 /// `3.9.2` of `kafka_2.13-3.9.2.jar`, and of the vendor's `kafka_2.13-7.9.11-ccs.jar`, whose 7.9 is 3.9.
 fn version_of(jar: &str) -> Option<String> {
-    let version = jar.strip_suffix(".jar")?.split_once('-')?.1;
+    let version = jar.strip_prefix("kafka_")?.strip_suffix(".jar")?.split_once('-')?.1;
     let Some((vendors, _)) = version.split_once('-') else { return Some(version.to_owned()) };
     let (major, rest) = vendors.split_once('.')?;
     let major = major.parse::<u32>().ok()?.checked_sub(4)?;
@@ -164,7 +164,7 @@ mod tests {
     fn versions_are_read_from_jars_also_from_the_vendors() {
         assert_eq!(version_of("kafka_2.13-3.9.2.jar").as_deref(), Some("3.9.2"));
         assert_eq!(version_of("kafka_2.13-7.9.11-ccs.jar").as_deref(), Some("3.9.11"));
-        assert_eq!(version_of("kafka_2.13.jar"), None);
+        assert_eq!((version_of("kafka_2.13.jar"), version_of("quarkus-run.jar")), (None, None));
     }
 
     #[test]

@@ -13,14 +13,24 @@ use crate::Test;
 use crate::cluster::{self, TestCluster};
 use crate::jvm::operated;
 use crate::operate::{document, operate};
+use crate::product::USAGE;
 use crate::tools;
 
-pub(crate) const TESTS: &[Test] =
-    &[("dry_runs::each_says_what_it_would_do_and_changes_nothing", changes_nothing)];
+pub(crate) const TESTS: &[Test] = &[
+    ("dry_runs::each_says_what_it_would_do_and_changes_nothing", changes_nothing),
+    ("dry_runs::what_only_containers_have_is_refused_and_changes_nothing", only_containers),
+];
 
 /// Commands whose dry run is tried elsewhere, and where.
-const ELSEWHERE: [(&str, &str); 1] =
-    [("export grafana", "metrics::turned_on_they_count_what_was_written_and_serve_the_dashboard")];
+const ELSEWHERE: [(&str, &str); 5] = [
+    ("cache clean", "start_caches::the_first_up_has_them_made_and_the_next_one_uses_them"),
+    ("cache make", "start_caches::the_first_up_has_them_made_and_the_next_one_uses_them"),
+    ("cluster cut", ONLY_CONTAINERS),
+    ("cluster heal", ONLY_CONTAINERS),
+    ("export grafana", "metrics::turned_on_they_count_what_was_written_and_serve_the_dashboard"),
+];
+
+const ONLY_CONTAINERS: &str = "dry_runs::what_only_containers_have_is_refused_and_changes_nothing";
 
 const USER: &str = "live-dry";
 const GROUP: &str = "live-dry-group";
@@ -209,6 +219,17 @@ fn tried(cluster: &TestCluster, home: &Path, schema: &str, declared: &str) -> Re
         for path in [&other, &exported] {
             ensure!(!Path::new(path).exists(), "{} made {path}", ended.shown);
         }
+    }
+    Ok(())
+}
+
+fn only_containers() -> Result<()> {
+    let cluster = cluster::shared()?;
+    // No node may come or go meanwhile, which is all that they could do.
+    for command in ["cut", "heal"] {
+        operated(cluster, &["cluster", command, "kafka-1", "--dry-run"], None)?
+            .ended_with(USAGE)?
+            .saying(&["container"])?;
     }
     Ok(())
 }

@@ -138,8 +138,12 @@ fn looking() -> Result<()> {
         ("certs check", vec![], 0),
         ("certs show", vec![], 0),
     ];
-    // These two are about no cluster.
-    let alone = [("cluster list", vec!["cluster", "list"]), ("completions", vec!["completions", "bash"])];
+    // These are about no cluster.
+    let alone = [
+        ("cache list", vec!["cache", "list"]),
+        ("cluster list", vec!["cluster", "list"]),
+        ("completions", vec!["completions", "bash"]),
+    ];
     let run: BTreeSet<&str> = table.iter().map(|row| row.0).chain(alone.iter().map(|row| row.0)).collect();
     for command in reference::commands().iter().filter(|command| !reference::takes_dry_run(command)) {
         let typed = command.get_bin_name().unwrap_or_default().trim_start_matches("cargo xtask ").to_owned();

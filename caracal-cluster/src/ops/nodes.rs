@@ -83,6 +83,7 @@ pub fn set_cut(
     let mut struck = Vec::with_capacity(nodes.len());
     for node in nodes {
         let runs = if dry_run {
+            runtime.can_cut(node).map_err(StepError::from)?;
             runtime.observe(node).is_running()
         } else {
             runtime.set_cut(node, cut).map_err(StepError::from)?

@@ -103,9 +103,21 @@ impl Runtime {
     /// # Errors
     /// [`NodeError::OnlyContainers`] where nodes are processes: those share one network.
     pub fn set_cut(&self, node: &NodePlan, cut: bool) -> Result<bool, NodeError> {
+        self.can_cut(node)?;
+        match self {
+            Self::Native(_) => Ok(false),
+            Self::Docker(docker) => Ok(docker.set_cut(node, cut)?),
+        }
+    }
+
+    /// Whether [`Self::set_cut`] could do what it is asked for.
+    ///
+    /// # Errors
+    /// [`NodeError::OnlyContainers`].
+    pub fn can_cut(&self, node: &NodePlan) -> Result<(), NodeError> {
         match self {
             Self::Native(_) => Err(NodeError::OnlyContainers { node: node.name.to_string() }),
-            Self::Docker(docker) => Ok(docker.set_cut(node, cut)?),
+            Self::Docker(_) => Ok(()),
         }
     }
 

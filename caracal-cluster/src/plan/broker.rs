@@ -21,21 +21,8 @@ fn tuning(profile: Profile) -> Tuning {
 
 pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
     let name = &context.names.brokers[usize::from(id) - 1];
-    let path = |rest: &str| context.node_path(name, rest);
-    let jvm = Jvm {
-        heap_mib: context.spec.kafka.heap_mib,
-        tuning: tuning(context.spec.profile),
-        agent: metrics::agent(context, name),
-        temporary: path("run/tmp"),
-        system_properties: system_properties(context, name),
-        main: Main::Class {
-            class_path: &context.inputs.kafka_jars,
-            name: "kafka.Kafka",
-            arguments: vec![path("config/server.properties")],
-        },
-    };
+    let jvm = jvm(context, name, context.spec.kafka.heap_mib, tuning(context.spec.profile));
     let inter_broker = context.user_of(Role::InterBroker);
-    let file = |path: &str, text: String| FilePlan { path: path.to_owned(), text };
     let secret = |path: &str, content| SecretFilePlan { path: path.to_owned(), content };
     let control = match context.spec.metadata {
         Metadata::Zookeeper => vec![
@@ -59,18 +46,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
         role: NodeRole::Broker,
         id: id.into(),
         listeners: context.listeners_of(name).to_vec(),
-        files: [
-            file("config/server.properties", server_properties(context, id)),
-            file("config/node.args", argument_file(name, &jvm)),
-            file(
-                "config/log4j.properties",
-                log4j(&path("logs/server.log"), context.is_contained(), QUIET)
-                    + &audit_log4j(&path("logs/audit.log")),
-            ),
-        ]
-        .into_iter()
-        .chain(metrics::file(context, NodeRole::Broker))
-        .collect(),
+        files: files(context, name, NodeRole::Broker, server_properties(context, id), &jvm),
         secrets,
         stop_seconds: 60,
         memory: memory::of(context.spec, NodeRole::Broker),
@@ -78,8 +54,47 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
     }
 }
 
+/// The JVM of a process of Kafka's.
+pub(super) fn jvm<'a>(context: &'a Context<'_>, name: &NodeName, heap_mib: u32, tuning: Tuning) -> Jvm<'a> {
+    let path = |rest: &str| context.node_path(name, rest);
+    Jvm {
+        heap_mib,
+        tuning,
+        agent: metrics::agent(context, name),
+        temporary: path("run/tmp"),
+        system_properties: system_properties(context, name),
+        main: Main::Class {
+            class_path: &context.inputs.kafka_jars,
+            name: "kafka.Kafka",
+            arguments: vec![path("config/server.properties")],
+        },
+    }
+}
+
+/// The files of a process of Kafka's. What is forwarded to a controller is refused there, and not at the broker that
+/// was asked: each has an audit log.
+pub(super) fn files(
+    context: &Context<'_>,
+    name: &NodeName,
+    role: NodeRole,
+    settings: String,
+    jvm: &Jvm<'_>,
+) -> Vec<FilePlan> {
+    let path = |rest: &str| context.node_path(name, rest);
+    let file = |path: &str, text: String| FilePlan { path: path.to_owned(), text };
+    let logs = log4j(&path("logs/server.log"), context.is_contained(), QUIET)
+        + &audit_log4j(&path("logs/audit.log"));
+    let mut files = vec![
+        file("config/server.properties", settings),
+        file("config/node.args", argument_file(name, jvm)),
+        file("config/log4j.properties", logs),
+    ];
+    files.extend(metrics::file(context, role));
+    files
+}
+
 /// The system properties of a process of Kafka's.
-pub(super) fn system_properties<'a>(context: &Context<'_>, name: &NodeName) -> Vec<(&'a str, String)> {
+fn system_properties<'a>(context: &Context<'_>, name: &NodeName) -> Vec<(&'a str, String)> {
     let path = |rest: &str| context.node_path(name, rest);
     vec![
         ("kafka.logs.dir", path("logs")),
@@ -90,8 +105,7 @@ pub(super) fn system_properties<'a>(context: &Context<'_>, name: &NodeName) -> V
 }
 
 /// Loggers that would drown the rest at INFO.
-pub(super) const QUIET: &[(&str, &str)] =
-    &[("kafka.request.logger", "WARN"), ("kafka.network.RequestChannel$", "WARN")];
+const QUIET: &[(&str, &str)] = &[("kafka.request.logger", "WARN"), ("kafka.network.RequestChannel$", "WARN")];
 
 fn server_properties(context: &Context<'_>, id: u16) -> String {
     let name = &context.names.brokers[usize::from(id) - 1];

@@ -5,10 +5,10 @@
 //! O=Caracal` becomes the principal `User:CN=<node>`, which no SCRAM user can be, because a user's name has no
 //! `=`.
 
-use super::broker::{self, QUIET};
-use super::jvm::{Jvm, Main, Tuning, argument_file, audit_log4j, log4j};
-use super::model::{Ca, FilePlan, ListenerPlan, NodePlan, NodeRole, SecretContent, SecretFilePlan};
-use super::{Context, advertised, containers, memory, metrics, pki, users};
+use super::broker;
+use super::jvm::Tuning;
+use super::model::{Ca, ListenerPlan, NodePlan, NodeRole, SecretContent, SecretFilePlan};
+use super::{Context, advertised, containers, memory, pki, users};
 use crate::names::NodeName;
 use crate::properties::Properties;
 
@@ -26,38 +26,14 @@ fn controller_id(at: u16) -> u32 {
 
 pub(super) fn node(context: &Context<'_>, at: u16) -> NodePlan {
     let name = &context.names.controllers[usize::from(at) - 1];
-    let path = |rest: &str| context.node_path(name, rest);
-    let jvm = Jvm {
-        heap_mib: context.spec.kafka.controller_heap_mib,
-        tuning: Tuning::Start,
-        agent: metrics::agent(context, name),
-        temporary: path("run/tmp"),
-        system_properties: broker::system_properties(context, name),
-        main: Main::Class {
-            class_path: &context.inputs.kafka_jars,
-            name: "kafka.Kafka",
-            arguments: vec![path("config/server.properties")],
-        },
-    };
-    let file = |path: &str, text: String| FilePlan { path: path.to_owned(), text };
+    let jvm = broker::jvm(context, name, context.spec.kafka.controller_heap_mib, Tuning::Start);
+    let settings = server_properties(context, name, controller_id(at));
     NodePlan {
         name: name.clone(),
         role: NodeRole::Controller,
         id: controller_id(at),
         listeners: context.listeners_of(name).to_vec(),
-        files: vec![
-            file("config/server.properties", server_properties(context, name, controller_id(at))),
-            file("config/node.args", argument_file(name, &jvm)),
-            // What is forwarded to a controller is refused there, and not at the broker that was asked.
-            file(
-                "config/log4j.properties",
-                log4j(&path("logs/server.log"), context.is_contained(), QUIET)
-                    + &audit_log4j(&path("logs/audit.log")),
-            ),
-        ]
-        .into_iter()
-        .chain(metrics::file(context, NodeRole::Controller))
-        .collect(),
+        files: broker::files(context, name, NodeRole::Controller, settings, &jvm),
         secrets: secrets(name),
         stop_seconds: 20,
         memory: memory::of(context.spec, NodeRole::Controller),

@@ -103,9 +103,8 @@ impl Runtime {
     /// # Errors
     /// [`NodeError::OnlyContainers`] where nodes are processes: those share one network.
     pub fn set_cut(&self, node: &NodePlan, cut: bool) -> Result<bool, NodeError> {
-        self.can_cut(node)?;
         match self {
-            Self::Native(_) => Ok(false),
+            Self::Native(_) => self.can_cut(node).map(|()| false),
             Self::Docker(docker) => Ok(docker.set_cut(node, cut)?),
         }
     }

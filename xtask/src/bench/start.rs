@@ -3,6 +3,7 @@
 //! Every variant is a whole `up` as a user runs it, from nothing but downloads, in turns; the document also says where
 //! the seconds go, step by step, and what the nodes cost in processor time and memory.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use caracal_cluster::dir::ClusterDir;
 use caracal_cluster::lifecycle::Cluster;
+use caracal_cluster::lifecycle::commands::{self, Selection};
 use caracal_cluster::lifecycle::engine::Step;
 use caracal_cluster::names::ClusterName;
 use caracal_cluster::runtime::process;
@@ -115,8 +117,7 @@ fn measure(name: &ClusterName, variant: &Variant, measured: &mut Measured) -> Re
             Some((step["step"].as_str()?.to_owned(), json!(seconds(step["millis"].as_u64()?))))
         })
         .collect();
-    let cluster = clusters::look(name)?.context("the cluster is not there")?;
-    (measured.processor_seconds, measured.resident_bytes) = cost(&cluster)?;
+    (measured.processor_seconds, measured.resident_bytes) = cost(name)?;
     Ok(())
 }
 
@@ -125,14 +126,15 @@ fn seconds(millis: u64) -> f64 {
 }
 
 /// Processor seconds since their start by role, and resident bytes of all nodes together.
-fn cost(cluster: &Cluster) -> Result<(Map<String, Value>, u64)> {
-    let mut by_role: std::collections::BTreeMap<&str, f64> = std::collections::BTreeMap::new();
+fn cost(name: &ClusterName) -> Result<(Map<String, Value>, u64)> {
+    let mut by_role: BTreeMap<&str, f64> = BTreeMap::new();
     let mut resident = 0;
-    for node in &cluster.plan.nodes {
-        let found = process::find(&cluster.record.cluster_id, node.name.as_str());
-        let pid = found.with_context(|| format!("{} does not run", node.name))?.pid;
-        *by_role.entry(node.role.label()).or_default() += processor_seconds(pid)?;
-        resident += resident_bytes(pid)?;
+    for node in commands::ps(&Selection::named(clusters::state()?, Some(name.clone())))?.nodes {
+        let (pid, bytes) =
+            node.pid.zip(node.rss_bytes).with_context(|| format!("{} does not run", node.node))?;
+        let role = node.role.with_context(|| format!("{} is in no plan", node.node))?;
+        *by_role.entry(role.label()).or_default() += processor_seconds(pid)?;
+        resident += bytes;
     }
     let by_role = by_role
         .into_iter()
@@ -151,13 +153,6 @@ fn processor_seconds(pid: u32) -> Result<f64> {
 
 /// `USER_HZ`, which is 100 on every architecture that Java runs on.
 const TICKS_A_SECOND: f64 = 100.0;
-
-fn resident_bytes(pid: u32) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("status has no VmRSS")?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib * 1024)
-}
 
 /// The same jars, flags and formatted data as the minimal node, no caches, and nothing of security: from the start of its
 /// process to its first answer.

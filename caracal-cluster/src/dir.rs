@@ -255,6 +255,11 @@ impl ClusterDir {
         self.node(node).join("logs/console.log")
     }
 
+    /// When a node's JVM collected garbage, and for how long it stood still.
+    pub fn node_gc_log(&self, node: &NodeName) -> PathBuf {
+        self.node(node).join("logs/gc.log")
+    }
+
     /// What a broker refused, as its authoriser writes it.
     pub fn node_audit_log(&self, node: &NodeName) -> PathBuf {
         self.node(node).join("logs/audit.log")

@@ -88,7 +88,9 @@ impl<E: Event> Consumer<E> {
                 list
             }
             Seek::Beginning => all(&assigned, Offset::Beginning),
-            Seek::End => all(&assigned, Offset::End),
+            Seek::End => {
+                at_end(&client, assigned).await.map_err(|error| self.fault(false, error::code(&error)))?
+            }
             Seek::Time(time) => at_time(&client, &assigned, time.0)
                 .await
                 .map_err(|error| self.fault(false, error::code(&error)))?,
@@ -148,6 +150,24 @@ fn all(assigned: &TopicPartitionList, to: Offset) -> TopicPartitionList {
     list
 }
 
+/// The positions behind the newest records, as numbers. librdkafka would look the end up at a time of its own choosing,
+/// and what is written until then would be passed over.
+async fn at_end(
+    client: &Arc<StreamConsumer<Context>>,
+    partitions: TopicPartitionList,
+) -> Result<TopicPartitionList, KafkaError> {
+    let client = Arc::clone(client);
+    off(move || {
+        let mut list = TopicPartitionList::new();
+        for element in partitions.elements() {
+            let end = end(&client, element.topic(), element.partition())?;
+            list.add_partition_offset(element.topic(), element.partition(), end)?;
+        }
+        Ok(list)
+    })
+    .await
+}
+
 /// The positions at a time; at the end where nothing is as new.
 pub(crate) async fn at_time(
     client: &Arc<StreamConsumer<Context>>,
@@ -155,14 +175,26 @@ pub(crate) async fn at_time(
     millis: i64,
 ) -> Result<TopicPartitionList, KafkaError> {
     let (client, asked) = (Arc::clone(client), all(partitions, Offset::Offset(millis.max(0))));
-    let found = off(move || client.offsets_for_times(asked, SEEK)).await?;
-    let mut list = TopicPartitionList::new();
-    for element in found.elements() {
-        element.error()?;
-        let offset = if let Offset::Offset(_) = element.offset() { element.offset() } else { Offset::End };
-        list.add_partition_offset(element.topic(), element.partition(), offset)?;
-    }
-    Ok(list)
+    off(move || {
+        let found = client.offsets_for_times(asked, SEEK)?;
+        let mut list = TopicPartitionList::new();
+        for element in found.elements() {
+            element.error()?;
+            let offset = match element.offset() {
+                found @ Offset::Offset(_) => found,
+                _ => end(&client, element.topic(), element.partition())?,
+            };
+            list.add_partition_offset(element.topic(), element.partition(), offset)?;
+        }
+        Ok(list)
+    })
+    .await
+}
+
+/// Asks a broker where a partition ends.
+fn end(client: &StreamConsumer<Context>, topic: &str, partition: i32) -> Result<Offset, KafkaError> {
+    let (_, end) = client.fetch_watermarks(topic, partition, SEEK)?;
+    Ok(Offset::Offset(end))
 }
 
 async fn seek(client: &Arc<StreamConsumer<Context>>, aims: TopicPartitionList) -> Result<(), KafkaError> {

@@ -58,6 +58,18 @@ async fn next(consumer: &mut Consumer<PolicyChangeEvent>, run: &str) -> Result<R
     }
 }
 
+/// Demands that the next record of the run is the one of this number.
+async fn expect(
+    consumer: &mut Consumer<PolicyChangeEvent>,
+    run: &str,
+    number: u64,
+    after: &str,
+) -> Result<Received<PolicyChangeEvent>> {
+    let found = next(consumer, run).await.with_context(|| format!("{after}: number {number} was awaited"))?;
+    ensure!(found.event == change(run, number), "{after}: {found:?} instead of number {number}");
+    Ok(found)
+}
+
 fn a_consumer_goes_back() -> Result<()> {
     let run = run_name()?;
     cluster::shared()?;
@@ -69,25 +81,23 @@ fn a_consumer_goes_back() -> Result<()> {
         write(&kafka, &run, 5..10).await?;
         let group = || Group::named(format!("caracal-live-{run}"));
         let mut consumer = kafka.consumer::<PolicyChangeEvent>(group(), ConsumerOptions::default()).await?;
-        let first = next(&mut consumer, &run).await?;
-        let second = next(&mut consumer, &run).await?;
-        ensure!(first.event == change(&run, 0) && second.event == change(&run, 1), "{first:?}, {second:?}");
+        let first = expect(&mut consumer, &run, 0, "begun").await?;
+        expect(&mut consumer, &run, 1, "begun").await?;
         consumer.seek(&Seek::To(first.position.clone())).await?;
-        ensure!(next(&mut consumer, &run).await?.event == change(&run, 0), "not the first again");
+        expect(&mut consumer, &run, 0, "sent back to the first").await?;
         consumer.seek(&Seek::Time(between)).await?;
-        ensure!(next(&mut consumer, &run).await?.event == change(&run, 5), "not the first after that time");
+        expect(&mut consumer, &run, 5, "sent to a time").await?;
         consumer.seek(&Seek::Beginning).await?;
-        ensure!(next(&mut consumer, &run).await?.event == change(&run, 0), "not the beginning");
+        expect(&mut consumer, &run, 0, "sent to the beginning").await?;
         consumer.seek(&Seek::End).await?;
         write(&kafka, &run, 10..11).await?;
-        ensure!(next(&mut consumer, &run).await?.event == change(&run, 10), "not what is new");
+        expect(&mut consumer, &run, 10, "sent to the end, then written").await?;
         ensure!(consumer.close(Duration::from_secs(20)).await, "the group was not left in time");
         // A replay takes no part in the group.
         for (from, number) in [(ConsumeFrom::Beginning, 0), (ConsumeFrom::Time(between), 5)] {
             let options = ConsumerOptions { from, ..ConsumerOptions::default() };
             let mut replay = kafka.consumer::<PolicyChangeEvent>(group(), options).await?;
-            let found = next(&mut replay, &run).await?;
-            ensure!(found.event == change(&run, number), "{found:?} instead of number {number}");
+            expect(&mut replay, &run, number, "a replay").await?;
             ensure!(replay.close(Duration::from_secs(20)).await, "the replay was not closed in time");
         }
         Ok(())

@@ -6,6 +6,8 @@ mod client;
 mod clusters;
 mod credentials;
 mod figures;
+mod hold;
+mod load;
 mod operations;
 mod restarts;
 mod soak;
@@ -35,6 +37,8 @@ enum What {
     Client(client::ClientArguments),
     /// Brokers restarted one after the other, then killed, under a steady load of which nothing may be lost
     Restarts(restarts::RestartsArguments),
+    /// The whole cluster under a steady load: pauses of its JVMs, memory
+    Hold(hold::HoldArguments),
     /// Starts with and without caches, in KRaft mode, of the minimal node; where their seconds go
     Start(start::StartArguments),
     /// Many cold starts in a row, then starts that are killed; nothing may be left behind
@@ -52,6 +56,7 @@ pub(crate) async fn run(arguments: &BenchArguments) -> Result<bool> {
         What::Operations(arguments) => operations::run(arguments).await,
         What::Client(arguments) => client::run(arguments).await,
         What::Restarts(arguments) => restarts::run(arguments).await,
+        What::Hold(arguments) => hold::run(arguments).await,
         What::Start(arguments) => start::run(arguments).await,
         What::Soak(arguments) => soak::run(arguments).await,
     }?;

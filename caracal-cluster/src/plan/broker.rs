@@ -62,6 +62,7 @@ pub(super) fn jvm<'a>(context: &'a Context<'_>, name: &NodeName, heap_mib: u32, 
         tuning,
         agent: metrics::agent(context, name),
         temporary: path("run/tmp"),
+        gc_log: path("logs/gc.log"),
         system_properties: system_properties(context, name),
         main: Main::Class {
             class_path: &context.inputs.kafka_jars,

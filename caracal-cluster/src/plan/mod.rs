@@ -9,7 +9,7 @@ mod additions;
 mod broker;
 pub mod check;
 pub mod containers;
-mod jvm;
+pub(crate) mod jvm;
 mod kraft;
 mod listeners;
 pub(crate) mod memory;

@@ -64,6 +64,7 @@ pub(super) fn node(context: &Context<'_>, name: &NodeName) -> NodePlan {
         tuning: Tuning::Start,
         agent: None,
         temporary: path("run/tmp"),
+        gc_log: path("logs/gc.log"),
         system_properties: vec![(
             "smallrye.config.locations",
             file_uri(&path("secrets/application.properties")),

@@ -13,6 +13,7 @@ pub(super) fn node(context: &Context<'_>, id: u16) -> NodePlan {
         tuning: Tuning::Start,
         agent: metrics::agent(context, name),
         temporary: path("run/tmp"),
+        gc_log: path("logs/gc.log"),
         system_properties: vec![("log4j.configuration", file_uri(&path("config/log4j.properties")))],
         main: Main::Class {
             class_path: &context.inputs.kafka_jars,

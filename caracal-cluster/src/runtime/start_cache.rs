@@ -17,6 +17,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::distribution::{Java, Sha256, Shelf, StartCache, claim};
 use crate::plan::NodePlan;
+use crate::plan::jvm::GC_LOG;
 
 /// Part of every name: another way of making them finds no old one.
 const FORMAT: u32 = 1;
@@ -155,8 +156,8 @@ fn relevant(text: &str) -> Option<Vec<&str>> {
         if bare.starts_with("-javaagent:") {
             return None;
         }
-        // A heap of another size takes the same cache.
-        if ["-D", "-Xms", "-Xmx"].iter().any(|start| bare.starts_with(start)) {
+        // A heap of another size takes the same cache, and so does a log elsewhere.
+        if ["-D", "-Xms", "-Xmx", GC_LOG].iter().any(|start| bare.starts_with(start)) {
             continue;
         }
         kept.push(line);

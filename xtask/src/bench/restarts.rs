@@ -5,14 +5,11 @@
 //! the topic.
 //!
 //! Not a ratio: what counts is that nothing that was acknowledged is missing, and how long a partition took no write.
-//! The load is a program of the client crate, so that xtask compiles no librdkafka.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use caracal_cluster::names::ClusterName;
 use caracal_cluster::plan::NodeRole;
 use clap::Args;
@@ -20,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::clusters;
 use super::figures::Times;
+use super::load::{Load, built, kept, ours};
 use crate::shell;
 
 const CLUSTER: &str = "bench-restarts";
@@ -118,16 +116,6 @@ fn killed(
     Ok(json!({ "kills": arguments.kills, "seconds_until_healthy": back, "load": load, "ok": ok }))
 }
 
-/// Whether everything that was acknowledged is there, once, and every event that was taken has an outcome.
-fn kept(load: &Value) -> bool {
-    let number = |key: &str| load[key].as_u64();
-    let taken = number("taken");
-    taken.is_some_and(|taken| taken > 0)
-        && number("lost") == Some(0)
-        && number("duplicated") == Some(0)
-        && number("accounted_for_at_close") == taken
-}
-
 /// Whether every event's result is there, once, and none of an aborted transaction is.
 fn exactly_once(load: &Value) -> bool {
     let judged = &load["exactly_once"];
@@ -200,97 +188,10 @@ impl Chance {
     }
 }
 
-/// The load's program, built.
-fn built() -> Result<PathBuf> {
-    let mut build = shell::cargo()?;
-    build.args(["bench", "--quiet", "--package", "caracal-kafka-client", "--bench", "steady", "--no-run"]);
-    let output = build.args(["--message-format", "json"]).stderr(Stdio::inherit()).output()?;
-    ensure!(output.status.success(), "the load's program was not built; cargo's output is above");
-    let messages = output.stdout.split(|byte| *byte == b'\n');
-    let mut messages = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    let program =
-        messages.find(|message| message["target"]["name"] == "steady" && message["executable"].is_string());
-    let program = program.as_ref().and_then(|message| message["executable"].as_str());
-    Ok(program.context("cargo names no program of the load")?.into())
-}
-
 /// The brokers, as commands take them.
 fn brokers(name: &ClusterName) -> Result<Vec<String>> {
     let cluster = clusters::look(name)?.context("the cluster is not there")?;
     Ok(cluster.plan.nodes_of(NodeRole::Broker).map(|node| node.name.to_string()).collect())
-}
-
-fn ours(name: &ClusterName, words: &[&str]) -> Result<Command> {
-    let mut command = shell::program(std::env::current_exe()?)?;
-    command.args(words).args(["--name", name.as_str()]);
-    Ok(command)
-}
-
-/// The program that sends; killed when it is dropped before its end.
-struct Load {
-    child: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Load {
-    /// Starts it and waits until it sends.
-    fn start(
-        name: &ClusterName,
-        program: &Path,
-        rate: u32,
-        more: &[impl AsRef<std::ffi::OsStr>],
-    ) -> Result<Self> {
-        // Not by cargo, which would be killed in its place.
-        let mut command = shell::program(program)?;
-        command.arg("--producer-profile").arg(clusters::profile(name, "producer")?);
-        command.arg("--consumer-profile").arg(clusters::profile(name, "consumer")?);
-        command.args(["--rate", &rate.to_string()]).args(more);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = command.spawn().context("the load's program cannot be started")?;
-        let output = child.stdout.take().context("its output is closed")?;
-        let mut load = Self { child, output: BufReader::new(output) };
-        ensure!(load.document()?["sending"] == true, "the load's program does not send");
-        Ok(load)
-    }
-
-    /// Lets it end, and reads what it counted.
-    fn end(mut self) -> Result<Value> {
-        drop(self.child.stdin.take());
-        self.end_of_itself()
-    }
-
-    fn end_of_itself(mut self) -> Result<Value> {
-        let document = self.document()?;
-        let ended = self.child.wait()?;
-        ensure!(ended.success(), "the load's program failed ({ended}); its output is above");
-        Ok(document)
-    }
-
-    /// Tells it to end as services are told, and reads what it counted.
-    fn told_to_end(self) -> Result<Value> {
-        let mut kill = shell::program("kill")?;
-        shell::quiet({
-            kill.args(["-TERM", &self.child.id().to_string()]);
-            kill
-        })?;
-        self.end_of_itself()
-    }
-
-    fn document(&mut self) -> Result<Value> {
-        let mut line = String::new();
-        self.output.read_line(&mut line).context("the load's program")?;
-        ensure!(!line.is_empty(), "the load's program ended early; its output is above");
-        serde_json::from_str(&line).context("the load's program printed no document")
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,20 +4,23 @@
 //! Where one is missing these tests fail with the reason.
 
 use std::net::TcpListener;
+use std::sync::Mutex;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use caracal_cluster::names::ClusterName;
 use serde_json::Value;
 
 use crate::Test;
 use crate::cluster::TestCluster;
 use crate::converge::{self, nothing_to_do};
+use crate::docker_ops;
 use crate::product;
 use crate::program::{Ended, Program};
 use crate::verify;
 
 pub(crate) const TESTS: &[Test] = &[
     ("docker::the_same_secured_cluster_in_the_vendors_layout", in_the_vendors_layout),
+    ("docker::every_command_of_the_guide_works_on_containers", every_command),
     ("docker::the_same_secured_cluster_in_the_projects_layout", in_the_projects_layout),
     ("docker::a_minimal_cluster_is_struck_and_mended", struck_and_mended),
     ("docker::what_stands_in_the_way_is_named_beforehand", what_stands_in_the_way),
@@ -35,27 +38,49 @@ pub(crate) fn is_chosen() -> bool {
     std::env::var_os("CARACAL_LIVE_SUITE").is_some_and(|suite| suite == "docker")
 }
 
+/// A whole cluster that one test leaves running for the next, which takes it down: a start costs a minute.
+static LEFT: Mutex<Option<TestCluster>> = Mutex::new(None);
+
 fn in_the_vendors_layout() -> Result<()> {
-    the_same_cluster(LOCAL)
+    let cluster = with_metrics()?;
+    is_the_same(&cluster)?;
+    *LEFT.lock().map_err(|_| anyhow!("a test died while it had the cluster"))? = Some(cluster);
+    Ok(())
+}
+
+fn every_command() -> Result<()> {
+    let left = LEFT.lock().map_err(|_| anyhow!("a test died while it had the cluster"))?.take();
+    let cluster = left.map_or_else(with_metrics, Ok)?;
+    docker_ops::every_command(&cluster)?;
+    gone_without_a_trace(cluster)
 }
 
 fn in_the_projects_layout() -> Result<()> {
-    the_same_cluster(LOCAL_APACHE)
+    let cluster = TestCluster::new()?;
+    up(&cluster, LOCAL_APACHE)?.succeeded()?;
+    is_the_same(&cluster)?;
+    gone_without_a_trace(cluster)
 }
 
-fn the_same_cluster(flags: &[&str]) -> Result<()> {
+/// The guide's cluster in the vendor's layout, with metrics, which every command may be asked of.
+fn with_metrics() -> Result<TestCluster> {
     let cluster = TestCluster::new()?;
-    up(&cluster, flags)?.succeeded()?;
-    nothing_to_do(&cluster)?;
-    verify::passes(&cluster)?;
-    made_as_promised(&cluster)?;
+    let spec = docker_ops::with_metrics(&cluster)?;
+    up(&cluster, &[LOCAL, &["--spec", &spec]].concat())?.succeeded()?;
+    Ok(cluster)
+}
+
+fn is_the_same(cluster: &TestCluster) -> Result<()> {
+    nothing_to_do(cluster)?;
+    verify::passes(cluster)?;
+    made_as_promised(cluster)?;
     let data = converge::data(&cluster.resolved()?)?;
     cluster.down(false)?.succeeded()?;
     let left = belongings(&cluster.id()?)?;
     ensure!(left.iter().all(|line| line.starts_with("volume")), "`down` left {left:?}");
     cluster.up()?.succeeded()?;
     ensure!(converge::data(&cluster.resolved()?)? == data, "records or schema ids are others than before");
-    gone_without_a_trace(cluster)
+    Ok(())
 }
 
 /// Containers as the engine's own program sees them.
@@ -191,7 +216,8 @@ fn operate(cluster: &TestCluster, words: &[&str]) -> Result<Ended> {
     cluster.run(cluster.command(&words)?)
 }
 
-fn docker(words: &[&str]) -> Result<Ended> {
+/// The engine's own program.
+pub(crate) fn docker(words: &[&str]) -> Result<Ended> {
     Program::needed("docker")?.args(words).run()
 }
 

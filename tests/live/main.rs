@@ -29,6 +29,7 @@ mod converge;
 mod credentials;
 mod dashboard;
 mod docker;
+mod docker_ops;
 mod doctor;
 mod dry_runs;
 mod examples;

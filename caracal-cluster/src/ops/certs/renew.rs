@@ -240,10 +240,15 @@ async fn reload(operated: &Operated, node: &NodePlan) -> Result<(), OpsError> {
     let credentials = operated.access().credentials();
     let files = NodeFiles::new(&credentials, node);
     files.write_one(LISTENER_KEYSTORE)?;
-    let store = cluster.dir.node(&node.name).join(LISTENER_KEYSTORE).display().to_string();
+    // As the broker sees it: in a container its directory is elsewhere.
+    let store = match &node.container {
+        Some(container) => format!("{}/{LISTENER_KEYSTORE}", container.mount),
+        None => cluster.dir.node(&node.name).join(LISTENER_KEYSTORE).display().to_string(),
+    };
     let keys: Vec<String> = node
         .listeners
         .iter()
+        .filter(|listener| served::is_asked(node, listener))
         .map(|listener| format!("{}ssl.keystore.location", listener.name.config_prefix()))
         .collect();
     let broker = i32::try_from(node.id).unwrap_or(i32::MAX);

@@ -105,7 +105,11 @@ pub(super) async fn listeners(
     Ok(fitted.collect())
 }
 
-fn is_asked(node: &NodePlan, listener: &ListenerPlan) -> bool {
+/// Whether a listener presents the certificate of [`certificate_of`]; that of the metrics is plain HTTP.
+pub(super) fn is_asked(node: &NodePlan, listener: &ListenerPlan) -> bool {
+    if listener.ca.is_none() {
+        return false;
+    }
     match node.role {
         // A broker that is a controller too presents another certificate there.
         NodeRole::Broker => listener.name.as_str() != CONTROLLER_LISTENER,
@@ -154,6 +158,16 @@ async fn ask(node: &NodePlan, listener: &ListenerPlan, tls: &TlsConfig, id: &str
 mod tests {
     use super::*;
     use crate::plan::tests::default_plan;
+
+    #[test]
+    fn metrics_are_not_asked_for_a_certificate() {
+        let mut plan = default_plan();
+        let node = plan.nodes.iter_mut().find(|node| node.role == NodeRole::Broker).unwrap();
+        let mut metrics = node.listeners[0].clone();
+        assert!(is_asked(node, &metrics));
+        metrics.ca = None;
+        assert!(!is_asked(node, &metrics));
+    }
 
     #[test]
     fn every_listener_has_the_certificate_that_its_node_presents() {

@@ -114,6 +114,9 @@ pub struct ClusterRecord {
     /// Whether the controllers are the first brokers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub combined: bool,
+    /// Whether it is an export, whose containers are compose's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub composed: bool,
 }
 
 impl ClusterRecord {

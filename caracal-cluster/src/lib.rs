@@ -45,6 +45,7 @@ pub mod cli;
 pub mod credentials;
 pub mod dir;
 pub mod distribution;
+pub mod export;
 pub mod kraft;
 pub mod lifecycle;
 pub mod names;

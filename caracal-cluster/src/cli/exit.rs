@@ -114,6 +114,7 @@ fn of_cluster(error: &ClusterError) -> u8 {
         | ClusterError::OtherName { .. }
         | ClusterError::KeptData { .. }
         | ClusterError::Refused { .. }
+        | ClusterError::Composed { .. }
         | ClusterError::SpecFile { .. }
         | ClusterError::Plan(PlanError::UnusablePath { .. }) => USAGE,
         ClusterError::Plan(_) => FAULT,

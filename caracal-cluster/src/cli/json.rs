@@ -49,6 +49,8 @@
 //! | `certs check` | [`CertificatesReport`](crate::ops::facts::CertificatesReport): `cluster`, `certificates[] {id, days_left, subject, issuer, serial_hex, not_before, not_after, sans[], is_ca, usages[], fingerprint_sha256}` |
 //! | `certs show` | [`ShowReport`](crate::ops::certs::ShowReport): `cluster`, `certificates[]` as above, `listeners[] {node, listener, certificate, as_on_disk, chain[], days_left, agreed, error}`, `millis` |
 //! | `certs renew` | [`RenewReport`](crate::ops::certs::RenewReport): `cluster`, `dry_run`, `certificates[] {certificate, way, node, old_serial, new_serial}`, `listeners[]` as in `show`, `restarted[]` as in `restart`, `millis` |
+//! | `export grafana` | `cluster`, `files[]`, `written` |
+//! | `export compose` | [`ComposeReport`](crate::export::compose::write::ComposeReport): `cluster`, `folder`, `existed`, `dry_run`, `images[]`, `bootstrap[]`, `document?` |
 //! | `logs` | one document a line: [`Entry`](crate::ops::logs::Entry): `node`, `time`, `level`, `logger`, `message` |
 //!
 //! With `--watch` a document is printed at each look, one a line.

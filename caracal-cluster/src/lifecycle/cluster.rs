@@ -78,6 +78,17 @@ pub enum ClusterError {
         /// Why that cannot be, and what to do.
         why: &'static str,
     },
+    /// Its containers are compose's.
+    #[error(
+        "cluster `{cluster}` is an export: start and stop it by compose (cd {folder} && docker compose up -d --wait, \
+         docker compose down)"
+    )]
+    Composed {
+        /// The cluster.
+        cluster: String,
+        /// The folder of the export.
+        folder: String,
+    },
     /// The plan breaks a promise of this tool; nothing was written.
     #[error("the plan of cluster `{cluster}` is refused, and nothing was changed:{}", listed(problems))]
     Refused {
@@ -275,7 +286,8 @@ impl Cluster {
             Some(network) => {
                 let agent =
                     self.spec.metrics.enabled.then(|| self.cache.directory(Artifact::metrics_agent()));
-                Runtime::Docker(DockerRuntime::new(dir, id, network.clone(), agent))
+                let runtime = DockerRuntime::new(dir, id, network.clone(), agent);
+                Runtime::Docker(if self.record.composed { runtime.composed() } else { runtime })
             }
         }
     }
@@ -451,6 +463,7 @@ fn new_record(spec: &ClusterSpec, runtime: RuntimeKind) -> ClusterRecord {
         zookeepers: if kraft { 0 } else { spec.kafka.zookeepers },
         controllers: if kraft { spec.kafka.controllers } else { 0 },
         combined: kraft && spec.kafka.roles == Roles::Combined,
+        composed: false,
     }
 }
 

@@ -300,6 +300,7 @@ pub async fn stop(
     cancelled: impl Future<Output = ()>,
 ) -> Result<DownReport, CommandError> {
     let begun = Instant::now();
+    refuse_composed(selection)?;
     let (remains, _lock) = find(selection, "cluster stop")?;
     let nodes = stop_all(&remains, told, cancelled).await?;
     Ok(down_report(&remains, nodes, false, begun))
@@ -319,6 +320,9 @@ pub async fn down(
     cancelled: impl Future<Output = ()>,
 ) -> Result<DownReport, CommandError> {
     let begun = Instant::now();
+    if !volumes {
+        refuse_composed(selection)?;
+    }
     let (remains, lock) = find(selection, if volumes { "cluster down -v" } else { "cluster down" })?;
     if let Ok(cache) = Cache::discover() {
         start_caches::end_background(&cache, remains.cluster_ids()).await;
@@ -429,7 +433,18 @@ pub fn remains(selection: &Selection) -> Result<Remains, CommandError> {
     Remains::find(&selection.root, &name).ok_or_else(|| Cluster::unknown(&selection.root, &name).into())
 }
 
+/// Refuses what would take containers away from compose.
+fn refuse_composed(selection: &Selection) -> Result<(), CommandError> {
+    let dir = selection.root.cluster(&selection.wanted());
+    if !dir.read_record()?.is_some_and(|record| record.composed) {
+        return Ok(());
+    }
+    let folder = selection.root.path().display().to_string();
+    Err(ClusterError::Composed { cluster: dir.cluster().to_string(), folder }.into())
+}
+
 fn take(selection: &Selection, command: &str) -> Result<(Cluster, DirLock), CommandError> {
+    refuse_composed(selection)?;
     Ok(Cluster::for_change(&selection.root, selection.name.as_ref(), &selection.described(), command)?)
 }
 

@@ -202,7 +202,7 @@ impl Remains {
         let mut last = report(name.as_str(), Ok(Stopped::NotRunning));
         for id in &self.cluster_ids {
             let stopped = if self.contained {
-                docker::stop(id, name.as_str(), node.stop_seconds).await.map_err(|error| chain(&error))
+                docker::stop(id, name.as_str(), node.stop_seconds, false).await.map_err(|error| chain(&error))
             } else {
                 let target = process::Target::new(id, name.as_str(), self.dir.node_process(name));
                 let deadline = Duration::from_secs(node.stop_seconds.into());

@@ -23,6 +23,20 @@ pub const REGISTRY_HOME: &str = "/deployments";
 /// What `cargo xtask image build` calls its images.
 pub const LOCAL_IMAGES: &str = "caracal-local";
 
+/// What a node's container runs: the image's own start script would look for settings in the environment.
+pub const ENTRY_POINT: &str = "java";
+
+/// Its environment.
+pub const ENVIRONMENT: [&str; 1] = ["LC_ALL=C.UTF-8"];
+
+/// What a container may take of the engine's log disk: 5 x 20 MiB, as a node's own log.
+pub const LOG_LIMITS: [(&str, &str); 2] = [("max-file", "5"), ("max-size", "20m")];
+
+/// The argument of [`ENTRY_POINT`].
+pub fn argument(container: &ContainerPlan) -> String {
+    format!("@{}/config/node.args", container.mount)
+}
+
 /// Where nodes run.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[expect(

@@ -43,6 +43,8 @@ pub struct DockerRuntime {
     network: NetworkPlan,
     /// The folder with the metrics agent, where one is wanted.
     agent: Option<PathBuf>,
+    /// Whether compose makes and removes its containers; here they are only started and stopped then.
+    composed: bool,
 }
 
 /// A container of a cluster.
@@ -60,13 +62,22 @@ impl DockerRuntime {
         network: NetworkPlan,
         agent: Option<PathBuf>,
     ) -> Self {
-        Self { dir, cluster_id: cluster_id.into(), network, agent }
+        Self { dir, cluster_id: cluster_id.into(), network, agent, composed: false }
+    }
+
+    /// The same for containers that compose has made.
+    #[must_use]
+    pub fn composed(self) -> Self {
+        Self { composed: true, ..self }
     }
 
     pub(super) async fn start(&self, node: &NodePlan) -> Result<(), EngineError> {
         let planned = planned(node)?.clone();
         let (runtime, node) = (self.clone(), node.clone());
         engine::call(async move |docker| {
+            if runtime.composed {
+                return container::start(&docker, node.name.as_str()).await;
+            }
             network::ensure(&docker, &runtime.network, &runtime.cluster_id).await?;
             network::ensure_volume(&docker, &runtime.dir, &runtime.cluster_id, &node, &planned).await?;
             if container::make(&docker, &runtime, &node, &planned).await? {
@@ -78,7 +89,7 @@ impl DockerRuntime {
     }
 
     pub(super) async fn stop(&self, node: &NodePlan) -> Result<Stopped, EngineError> {
-        stop(&self.cluster_id, node.name.as_str(), node.stop_seconds).await
+        stop(&self.cluster_id, node.name.as_str(), node.stop_seconds, self.composed).await
     }
 
     pub(super) fn send(&self, node: &NodePlan, what: Blow) -> Result<bool, EngineError> {
@@ -193,8 +204,13 @@ impl DockerRuntime {
     }
 }
 
-/// Stops and removes the container of a node, whatever its plan.
-pub(crate) async fn stop(cluster_id: &str, node: &str, seconds: u32) -> Result<Stopped, EngineError> {
+/// Stops the container of a node, whatever its plan, and removes it unless it shall be kept.
+pub(crate) async fn stop(
+    cluster_id: &str,
+    node: &str,
+    seconds: u32,
+    keep: bool,
+) -> Result<Stopped, EngineError> {
     let (cluster_id, node) = (cluster_id.to_owned(), node.to_owned());
     engine::call(async move |docker| {
         let begun = Instant::now();
@@ -211,7 +227,9 @@ pub(crate) async fn stop(cluster_id: &str, node: &str, seconds: u32) -> Result<S
         }
         let after = container::inspect(&docker, &cluster_id, &node).await?;
         let code = after.and_then(|seen| seen.state?.exit_code);
-        container::remove(&docker, &node).await?;
+        if !keep {
+            container::remove(&docker, &node).await?;
+        }
         let after = begun.elapsed();
         Ok(match (ran, code) {
             (false, _) => Stopped::NotRunning,

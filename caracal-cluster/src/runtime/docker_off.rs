@@ -41,6 +41,12 @@ impl DockerRuntime {
         Self
     }
 
+    /// The same for containers that compose has made.
+    #[must_use]
+    pub fn composed(self) -> Self {
+        self
+    }
+
     pub(super) async fn start(&self, _: &NodePlan) -> Result<(), EngineError> {
         Err(EngineError::NotBuilt)
     }
@@ -87,7 +93,7 @@ impl DockerRuntime {
 }
 
 #[expect(clippy::unused_async, reason = "the signature of the runtime that is left out")]
-pub(crate) async fn stop(_: &str, _: &str, _: u32) -> Result<Stopped, EngineError> {
+pub(crate) async fn stop(_: &str, _: &str, _: u32, _: bool) -> Result<Stopped, EngineError> {
     Err(EngineError::NotBuilt)
 }
 

@@ -13,7 +13,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
-    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
     StopContainerOptionsBuilder,
 };
 use futures::StreamExt as _;
@@ -22,15 +22,12 @@ use testcontainers::{GenericImage, ImageExt as _, ReuseDirective};
 
 use super::error::{EngineError, is_absent, is_conflict, words};
 use super::{DockerRuntime, Found, network, runs};
-use crate::plan::containers::{AGENT_FOLDER, labels};
+use crate::plan::containers::{AGENT_FOLDER, ENTRY_POINT, ENVIRONMENT, LOG_LIMITS, argument, labels};
 use crate::plan::{ContainerPlan, NodePlan};
 use crate::runtime::process::Blow;
 
 /// By this label testcontainers knows what it may start.
 const MANAGED: (&str, &str) = ("org.testcontainers.managed-by", "testcontainers");
-
-/// What a container without our limits may take of the engine's log disk: 5 x 20 MiB, as a node's own log.
-const LOG_LIMITS: [(&str, &str); 2] = [("max-file", "5"), ("max-size", "20m")];
 
 /// How long a start may take: the engine's part, not the node's.
 const START: Duration = Duration::from_secs(60);
@@ -102,10 +99,9 @@ fn body(runtime: &DockerRuntime, node: &NodePlan, planned: &ContainerPlan) -> Co
     ContainerCreateBody {
         hostname: Some(name),
         image: Some(planned.image.clone()),
-        // The image's own start script would look for settings in the environment.
-        entrypoint: Some(vec!["java".to_owned()]),
-        cmd: Some(vec![format!("@{}/config/node.args", planned.mount)]),
-        env: Some(vec!["LC_ALL=C.UTF-8".to_owned()]),
+        entrypoint: Some(vec![ENTRY_POINT.to_owned()]),
+        cmd: Some(vec![argument(planned)]),
+        env: Some(ENVIRONMENT.map(str::to_owned).into()),
         user: Some(owner(runtime)),
         working_dir: Some(planned.mount.clone()),
         labels: Some(marks(runtime, node)),
@@ -256,6 +252,12 @@ pub(super) async fn strike(docker: &Docker, name: &str, what: Blow) -> Result<()
         Err(error) if is_conflict(&error) => Ok(()),
         other => other.map_err(EngineError::request(format!("signalling the container {name}"))),
     }
+}
+
+/// Starts one that is there.
+pub(super) async fn start(docker: &Docker, name: &str) -> Result<(), EngineError> {
+    let started = docker.start_container(name, None::<StartContainerOptions>).await;
+    started.map_err(EngineError::request(format!("starting the container {name}")))
 }
 
 pub(super) async fn stop(docker: &Docker, name: &str, seconds: u32) -> Result<(), EngineError> {

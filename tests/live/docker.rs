@@ -148,6 +148,11 @@ fn struck_and_mended() -> Result<()> {
     nothing_to_do(&cluster)?;
     operate(&cluster, &["cluster", "restart", "--all-at-once"])?.succeeded()?;
     nothing_to_do(&cluster)?;
+    operate(&cluster, &["cluster", "stop"])?.succeeded()?;
+    let left = belongings(&cluster.id()?)?;
+    ensure!(!left.iter().any(|line| line.starts_with("container")), "`stop` left {left:?}");
+    operate(&cluster, &["cluster", "start"])?.succeeded()?;
+    nothing_to_do(&cluster)?;
     operate(&cluster, &["cluster", "kill", &node])?.succeeded()?;
     let ps = cluster.run(cluster.command(&product::ps(cluster.name()))?)?.succeeded()?;
     ensure!(
@@ -157,9 +162,30 @@ fn struck_and_mended() -> Result<()> {
     );
     cluster.up()?.succeeded()?;
     nothing_to_do(&cluster)?;
+    out_of_memory(&cluster, &node)?;
     let other = operate(&cluster, &["cluster", "up", "--runtime", "native"])?.failed()?;
     ensure!(other.text().contains("stays where it was made"), "{}", other.text());
     gone_without_a_trace(cluster)
+}
+
+/// The kernel ends a node in a container that is too small; the reason is told, and `up` gives it what is planned.
+fn out_of_memory(cluster: &TestCluster, node: &str) -> Result<()> {
+    const LIMIT: &[&str] = &["update", "--restart", "no", "--memory", "96m", "--memory-swap", "96m"];
+    // A running one cannot be given less than it has.
+    for words in [&["stop"][..], LIMIT, &["start"], &["wait"]] {
+        docker(&[words, &[node]].concat())?.succeeded()?;
+    }
+    let killed = docker(&["inspect", "-f", "{{.State.OOMKilled}}", node])?.succeeded()?.text();
+    ensure!(killed.trim() == "true", "the kernel has not killed it");
+    for words in [&["cluster", "ps", "--json"][..], &["health"]] {
+        operate(cluster, words)?.saying(&[
+            "was killed by the kernel",
+            "its container may use 96 MiB",
+            "heap_mib",
+        ])?;
+    }
+    cluster.up()?.succeeded()?;
+    nothing_to_do(cluster)
 }
 
 fn what_stands_in_the_way() -> Result<()> {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use caracal_cluster::cli::reference;
 use caracal_cluster::plan::NodeRole;
 
 use crate::cluster::TestCluster;
@@ -13,10 +14,24 @@ use crate::docker::docker;
 use crate::operate::{document, operate};
 use crate::product::UNHEALTHY;
 use crate::program::{Ended, Program};
-use crate::{tools, users};
+use crate::{product, tools, users};
 
 const TOPIC: &str = "live.containers";
 const USER: &str = "live-contained";
+
+/// Commands that are not typed here, each with the reason.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("cache make", "start-up caches are for processes"),
+    ("cache list", "start-up caches are for processes"),
+    ("cache clean", "start-up caches are for processes"),
+    ("cluster down", "`docker::the_same_secured_cluster_in_the_vendors_layout`"),
+    ("cluster start", "`docker::a_minimal_cluster_is_struck_and_mended`"),
+    ("cluster stop", "`docker::a_minimal_cluster_is_struck_and_mended`"),
+    ("completions", "it is about no cluster"),
+    ("credentials", "it starts no node; `credentials::*`"),
+    ("dashboard", "it runs until Ctrl-C; `dashboard::*`"),
+    ("verify", "`docker::the_same_secured_cluster_in_the_vendors_layout`"),
+];
 
 /// Commands that only look, and what they must say.
 const LOOKS: &[(&str, &[&str])] = &[
@@ -29,7 +44,7 @@ const LOOKS: &[(&str, &[&str])] = &[
     ("topics list", &["caracal.metering.events", "5 topics, 24 partitions"]),
     ("topics describe caracal.metering.events", &["10 partitions, 3 copies, minimum 2 in sync"]),
     ("topics apply --dry-run", &["0 of 5 topics differed"]),
-    ("consume caracal.metering.events --count 1", &["meter"]),
+    ("consume caracal.metering.events --count 1", &["caracal-proof", "\"mandate_id\""]),
     ("groups list", &["schema-registry-"]),
     ("groups describe", &["schema-registry-", "coordinator"]),
     ("schemas list", &["caracal.events.MeteringEvent", "4 subjects, cluster-wide level BACKWARD"]),
@@ -46,18 +61,40 @@ const LOOKS: &[(&str, &[&str])] = &[
 
 /// All of them at a running cluster of the guide's kind whose nodes serve metrics.
 pub(crate) fn every_command(cluster: &TestCluster) -> Result<()> {
-    for (words, saying) in LOOKS {
-        typed(cluster, words)?.succeeded()?.saying(saying)?;
-    }
+    // All of them before it fails: each may have a fault of its own.
+    let looks = LOOKS.iter().filter_map(|(words, saying)| {
+        let said = typed(cluster, words).and_then(Ended::succeeded).and_then(|ended| ended.saying(saying));
+        said.err().map(|error| format!("{error:#}"))
+    });
+    let failed: Vec<String> = looks.collect();
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
     let schemas = concat!(env!("CARGO_MANIFEST_DIR"), "/../caracal-kafka-client/contract/schemas");
     operate(cluster, &["schemas", "check", schemas, "--registry"])?
         .succeeded()?
         .saying(&["4 checks: all may follow"])?;
+    // Whatever else is wrong with this machine.
+    typed(cluster, "doctor")?.saying(&["engine "])?;
+    // A command about all clusters takes no name.
+    cluster.run(cluster.command(&product::list())?)?.succeeded()?.saying(&[cluster.name()])?;
     client_files(cluster)?;
+    schema(cluster)?;
     records(cluster)?;
     users_and_rules(cluster)?;
     certificates(cluster)?;
-    blows(cluster)
+    blows(cluster)?;
+    nothing_is_left_out()
+}
+
+/// A command that comes to be is typed here too, or said to be tried elsewhere.
+fn nothing_is_left_out() -> Result<()> {
+    let typed: Vec<String> = product::said().into_iter().map(|(line, _)| line).collect();
+    for command in reference::commands() {
+        let name = command.get_bin_name().unwrap_or_default().trim_start_matches("cargo xtask ").to_owned();
+        let here = typed.iter().any(|line| line.contains(&format!(" {name} ")));
+        let elsewhere = ELSEWHERE.iter().any(|(known, _)| *known == name);
+        ensure!(here || elsewhere, "`{name}` was typed at no cluster in containers");
+    }
+    Ok(())
 }
 
 fn typed(cluster: &TestCluster, words: &str) -> Result<Ended> {
@@ -86,6 +123,25 @@ fn client_files(cluster: &TestCluster) -> Result<()> {
     }
     let seen = kcat(cluster, "consumer", &["-L"])?.run()?.succeeded()?;
     seen.saying(&["3 brokers", bootstrap[2].as_str(), "caracal.dlq"])?;
+    Ok(())
+}
+
+/// A schema more, a level of its own, and a dashboard for what is measured.
+fn schema(cluster: &TestCluster) -> Result<()> {
+    const SUBJECT: &str = "live-containers-value";
+    let file = cluster.home().join("live.avsc");
+    let path = file.display().to_string();
+    caracal_pki::store::write_private(&file, br#"{"type":"record","name":"Contained","fields":[]}"#)?;
+    operate(cluster, &["schemas", "register", SUBJECT, &path])?.succeeded()?;
+    typed(cluster, "schemas list")?.succeeded()?.saying(&[SUBJECT, "Contained"])?;
+    operate(cluster, &["schemas", "compatibility", "set", "NONE", "--subject", SUBJECT])?.succeeded()?;
+    let level = document(cluster, &["schemas", "compatibility", "get", SUBJECT])?;
+    ensure!(level["level"] == "NONE", "{level}");
+    let url = cluster.resolved()?.plan.endpoints.registry_url.context("no registry is planned")?;
+    let curl = Program::needed("curl")?.args(["-sf", &format!("{url}/subjects")]).run()?.succeeded()?;
+    curl.saying(&[SUBJECT, "caracal.metering.events-value"])?;
+    let to = cluster.home().join("monitoring").display().to_string();
+    operate(cluster, &["export", "grafana", "--to", &to])?.succeeded()?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 
 mod client;
 mod clusters;
+mod containers;
 mod credentials;
 mod figures;
 mod hold;

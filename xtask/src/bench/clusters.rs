@@ -168,7 +168,15 @@ pub(super) fn timed_up(name: &ClusterName) -> Result<Duration> {
 /// # Errors
 /// When it fails.
 pub(super) fn timed_up_without_caches(name: &ClusterName) -> Result<Duration> {
-    timed(name, |name| up_with(name, &["--start-caches", "off"]))
+    timed_up_with(name, &["--start-caches", "off"])
+}
+
+/// The same with flags.
+///
+/// # Errors
+/// When it fails.
+pub(super) fn timed_up_with(name: &ClusterName, flags: &[&str]) -> Result<Duration> {
+    timed(name, |name| up_with(name, flags))
 }
 
 fn timed(name: &ClusterName, up: impl FnOnce(&ClusterName) -> Result<Child>) -> Result<Duration> {

@@ -7,11 +7,11 @@ use anyhow::Result;
 use caracal_cluster::lifecycle::Cluster;
 use caracal_cluster::lifecycle::engine::Step;
 use caracal_cluster::plan::NodeRole;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::clusters;
 use super::figures::{Times, within};
+use super::{clusters, containers};
 use crate::shell;
 
 const BOUND: f64 = 1.0;
@@ -30,10 +30,24 @@ pub(crate) struct UpArguments {
     /// Pairs of cold starts, in turns
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
+    /// Where our nodes run: as processes against the script, or in containers against processes
+    #[arg(long, value_enum, default_value_t)]
+    runtime: Runtime,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+enum Runtime {
+    #[default]
+    Native,
+    /// Needs an engine and the images of `image build`
+    Docker,
 }
 
 /// Measures cold starts in turns, and second starts on the running cluster.
 pub(super) async fn run(arguments: &UpArguments) -> Result<Value> {
+    if arguments.runtime == Runtime::Docker {
+        return containers::run(arguments.pairs).await;
+    }
     let measured = measure(arguments.pairs).await;
     // Whatever happened: nothing is left running. What went wrong first is told first.
     let mut removed = Ok(());

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use caracal_cluster::credentials::{ClientFiles, Credentials};
 use caracal_cluster::dir::StateRoot;
 use caracal_cluster::distribution::Artifact;
+use caracal_cluster::export::compose;
 use caracal_cluster::plan::{
     self, ClusterPlan, Placement, PlanInputs, SecretContent, containers, guide_ports,
 };
@@ -74,6 +75,24 @@ fn topologies_in_containers_are_as_in_their_golden_files() {
     let text = "name = \"minimal\"\nprofile = \"minimal\"\n[docker]\nimages = \"local-apache\"\n[metrics]\nenabled = true";
     let minimal = ClusterSpec::parse(text, "the test").unwrap();
     compare_plan("docker-minimal", &minimal, &contained(&minimal));
+}
+
+#[test]
+fn an_export_to_compose_is_as_in_its_golden_files() {
+    let plan = contained(&ClusterSpec::default());
+    let facts = compose::Facts { cluster_id: "0123456789abcdef0123456789abcdef", owner: "1000:1000" };
+    let credentials = plan.users.iter().map(|user| {
+        let record = format!("salt=..,stored_key=..,server_key=..,iterations={}", user.iterations);
+        (user.name.clone(), record)
+    });
+    let mut files: BTreeMap<String, String> =
+        compose::setup::files(&plan).into_iter().map(|file| (file.path, file.text)).collect();
+    files.insert(
+        format!("{}/{}", compose::setup::ZOOKEEPER_FOLDER, compose::setup::USERS),
+        compose::setup::users(&plan, &credentials.collect()),
+    );
+    files.insert(compose::FILE.to_owned(), compose::document(&plan, facts).unwrap());
+    compare_files("compose", &files);
 }
 
 #[test]
@@ -167,10 +186,13 @@ fn compare(topology: &str, spec: &ClusterSpec) {
 }
 
 fn compare_plan(topology: &str, spec: &ClusterSpec, plan: &ClusterPlan) {
+    compare_files(topology, &render(spec, plan));
+}
+
+fn compare_files(topology: &str, rendered: &BTreeMap<String, String>) {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(topology);
-    let rendered = render(spec, plan);
     if std::env::var_os("CARACAL_BLESS").is_some_and(|value| value == "1") {
-        bless(&home, &rendered);
+        bless(&home, rendered);
         return;
     }
     let found = read(&home, &home);

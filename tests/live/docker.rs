@@ -236,7 +236,7 @@ fn up(cluster: &TestCluster, flags: &[&str]) -> Result<Ended> {
     cluster.run(cluster.command(&product::up_with(cluster.name(), flags))?)
 }
 
-fn operate(cluster: &TestCluster, words: &[&str]) -> Result<Ended> {
+pub(crate) fn operate(cluster: &TestCluster, words: &[&str]) -> Result<Ended> {
     let words: Vec<String> =
         words.iter().copied().chain(["--name", cluster.name()]).map(str::to_owned).collect();
     cluster.run(cluster.command(&words)?)
@@ -258,7 +258,7 @@ fn gone_without_a_trace(cluster: TestCluster) -> Result<()> {
 }
 
 /// Everything that the engine has of a cluster: containers, networks, volumes.
-fn belongings(id: &str) -> Result<Vec<String>> {
+pub(crate) fn belongings(id: &str) -> Result<Vec<String>> {
     let filter = format!("label={LABEL}={id}");
     let mut found = Vec::new();
     for (kind, words) in [

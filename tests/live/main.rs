@@ -25,6 +25,7 @@ mod client_schemas;
 mod client_writes;
 mod clients;
 mod cluster;
+mod compose;
 mod converge;
 mod credentials;
 mod dashboard;
@@ -119,7 +120,7 @@ fn main() -> ExitCode {
     ];
     // Containers need an engine, which the others do not: they are chosen by name.
     let tests: Vec<&Test> = if docker::is_chosen() {
-        docker::TESTS.iter().collect()
+        docker::TESTS.iter().chain(compose::TESTS).collect()
     } else {
         groups.into_iter().flatten().chain(sidebyside::TESTS).chain(secrets::LAST).collect()
     };

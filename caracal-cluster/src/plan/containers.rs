@@ -179,7 +179,7 @@ pub mod labels {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::tests::{contained_plan, default_plan};
     use super::*;
     use crate::plan::check::{self, Severity};
@@ -211,23 +211,30 @@ mod tests {
         for (node, path) in
             [("caracal-kafka-2", "config/server.properties"), ("caracal-zookeeper-2", "config/zoo.cfg")]
         {
-            let (native, contained) = (settings(&native, node, path), settings(&contained, node, path));
-            let keys =
-                |list: &[(String, String)]| list.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
-            assert_eq!(keys(&native), keys(&contained));
-            for ((key, was), (_, is)) in native.iter().zip(&contained).filter(|(was, is)| was != is) {
-                let addressed = [
-                    "listeners",
-                    "advertised.listeners",
-                    "zookeeper.connect",
-                    "secureClientPort",
-                    "secureClientPortAddress",
-                ]
-                .contains(&key.as_str())
-                    || key.starts_with("server.");
-                let moved = was.replace("/state/clusters/caracal/", "/caracal/") == *is;
-                assert!(addressed || moved, "{node} {key}: {was} became {is}");
-            }
+            same_but_for_addresses(node, settings(&native, node, path), settings(&contained, node, path));
+        }
+    }
+
+    /// That settings of a process and of a container differ in nothing but addresses and paths.
+    pub(crate) fn same_but_for_addresses(
+        node: &str,
+        native: Vec<(String, String)>,
+        contained: Vec<(String, String)>,
+    ) {
+        let keys = |list: &[(String, String)]| list.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+        assert_eq!(keys(&native), keys(&contained));
+        for ((key, was), (_, is)) in native.iter().zip(&contained).filter(|(was, is)| was != is) {
+            let addressed = [
+                "listeners",
+                "advertised.listeners",
+                "zookeeper.connect",
+                "secureClientPort",
+                "secureClientPortAddress",
+            ]
+            .contains(&key.as_str())
+                || key.starts_with("server.");
+            let moved = was.replace("/state/clusters/caracal/", "/caracal/") == *is;
+            assert!(addressed || moved, "{node} {key}: {was} became {is}");
         }
     }
 

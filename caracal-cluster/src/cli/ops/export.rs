@@ -127,8 +127,12 @@ pub(super) async fn run(command: &ExportCommand) -> ExitCode {
 }
 
 fn composed(call: &Call, args: &ComposeArgs) -> Result<u8, Failure> {
-    let place =
-        PlaceArgs { images: args.images.clone(), subnet: args.subnet, ports: args.ports, ..PlaceArgs::default() };
+    let place = PlaceArgs {
+        images: args.images.clone(),
+        subnet: args.subnet,
+        ports: args.ports,
+        ..PlaceArgs::default()
+    };
     let wanted = write::Wanted {
         folder: &args.output,
         name: args.name.as_ref(),

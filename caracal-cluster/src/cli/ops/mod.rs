@@ -33,7 +33,7 @@ pub use self::certs::{CertsArgs, CertsCommand, RenewArgs, ShowArgs};
 pub use self::completions::CompletionsArgs;
 pub use self::dashboard::DashboardArgs;
 pub use self::doctor::{ConnectArgs, DoctorArgs, DoctorCommand};
-pub use self::export::{ExportCommand, ExportReport, GrafanaArgs};
+pub use self::export::{ComposeArgs, ExportCommand, ExportReport, GrafanaArgs};
 pub use self::facts::FactArgs;
 pub use self::groups::{DeleteGroupsArgs, DescribeGroupsArgs, GroupsCommand, ResetGroupArgs, ResetWhere};
 pub use self::health::HealthArgs;

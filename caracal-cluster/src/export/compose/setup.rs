@@ -124,8 +124,7 @@ const LOGGING: &str = "log4j.rootLogger=WARN, console\n\
 
 /// Everything but [`USERS`], with paths below the cluster's directory.
 pub fn files(plan: &ClusterPlan) -> Vec<FilePlan> {
-    let file =
-        |folder: &str, name: &str, text: String| FilePlan { path: format!("{folder}/{name}"), text };
+    let file = |folder: &str, name: &str, text: String| FilePlan { path: format!("{folder}/{name}"), text };
     let mut files = vec![
         file(VOLUMES_FOLDER, PREPARE, PREPARE_TEXT.to_owned()),
         file(ZOOKEEPER_FOLDER, APPLY, APPLY_TEXT.to_owned()),
@@ -172,9 +171,7 @@ fn java_arguments(plan: &ClusterPlan) -> String {
         .filter_map(|node| Some(node.listener("CLIENT")?.among_nodes().to_string()))
         .collect();
     let store = |kind: &str, path: &str| {
-        format!(
-            "-Dzookeeper.ssl.{kind}.location={SETUP_MOUNT}/{path}\n-Dzookeeper.ssl.{kind}.type=PEM\n"
-        )
+        format!("-Dzookeeper.ssl.{kind}.location={SETUP_MOUNT}/{path}\n-Dzookeeper.ssl.{kind}.type=PEM\n")
     };
     [
         "-Xmx64m\n-XX:+UseSerialGC\n-XX:TieredStopAtLevel=1\n-XX:-UsePerfData\n-Djava.io.tmpdir=/tmp\n",

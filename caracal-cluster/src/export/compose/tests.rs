@@ -1,8 +1,17 @@
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
+use tempfile::TempDir;
+
+use super::write::{ComposeReport, Wanted, write};
 use super::*;
+use crate::ops::OpsError;
+use crate::plan::containers::tests::same_but_for_addresses;
 use crate::plan::tests::{contained_plan, default_plan};
 use crate::plan::{Operation, PatternKind, ResourceKind};
+use crate::properties;
+use crate::spec::Overrides;
 
 const FACTS: Facts<'_> = Facts { cluster_id: "id", owner: "1000:1000" };
 
@@ -76,4 +85,103 @@ fn a_request_says_how_long_its_body_is() {
         let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
         assert_eq!(length.map_or(0, |length| length.parse::<usize>().unwrap()), body.len(), "{}", file.path);
     }
+}
+
+fn export(folder: &Path, force: bool) -> Result<ComposeReport, OpsError> {
+    let overrides = Overrides::default();
+    write(&Wanted { folder, name: None, spec_file: None, overrides, force, dry_run: false })
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+#[test]
+fn an_export_is_private_and_its_brokers_differ_from_processes_in_addresses_and_paths_only() {
+    let temp = TempDir::new().unwrap();
+    let folder = temp.path().join("export");
+    let report = export(&folder, false).unwrap();
+    assert!(!report.existed && report.images.iter().any(|image| image.starts_with("confluentinc/cp-kafka:")));
+    let (native, contained) = (default_plan(), contained_plan());
+    for node in ["caracal-kafka-1", "caracal-kafka-2", "caracal-kafka-3"] {
+        let text_of = |plan: &ClusterPlan| {
+            let node = plan.node(node).unwrap();
+            node.files.iter().find(|file| file.path.ends_with("server.properties")).unwrap().text.clone()
+        };
+        let path = folder.join("clusters/caracal/nodes").join(node).join("config/server.properties");
+        let exported = std::fs::read_to_string(path).unwrap();
+        assert_eq!(exported, text_of(&contained), "{node}: Docker and compose differ");
+        same_but_for_addresses(node, properties::parse(&text_of(&native)), properties::parse(&exported));
+    }
+    let secrets: Vec<String> = files_below(&folder.join("clusters/caracal/passwords"))
+        .iter()
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    assert!(secrets.len() >= 5);
+    for path in files_below(&folder) {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
+    }
+    for file in [FILE, ENVIRONMENT_FILE, "README.md", "clusters/caracal/setup/zookeeper/users.zk"] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        assert!(!secrets.iter().any(|secret| text.contains(secret.as_str())), "{file} holds a password");
+    }
+    assert_eq!(std::fs::read_link(folder.join(GUIDES_FILE)).unwrap(), Path::new(FILE));
+}
+
+#[test]
+fn a_second_export_keeps_authorities_and_passwords_and_another_one_has_its_own() {
+    let temp = TempDir::new().unwrap();
+    let (one, other) = (temp.path().join("one"), temp.path().join("other"));
+    export(&one, false).unwrap();
+    let kept = |folder: &Path, file: &str| std::fs::read(folder.join("clusters/caracal").join(file)).unwrap();
+    let before = ["pki/data-ca.pem", "passwords/admin", "cluster.json"].map(|file| kept(&one, file));
+    let (document, _) = (std::fs::read(one.join(FILE)).unwrap(), export(&other, false).unwrap());
+    assert!(export(&one, false).unwrap().existed);
+    assert_eq!(["pki/data-ca.pem", "passwords/admin", "cluster.json"].map(|file| kept(&one, file)), before);
+    assert_eq!(std::fs::read(one.join(FILE)).unwrap(), document);
+    for file in ["pki/data-ca.pem", "passwords/admin"] {
+        assert_ne!(kept(&one, file), kept(&other, file), "{file}");
+    }
+}
+
+#[test]
+fn a_folder_with_other_files_is_taken_by_force_only() {
+    let temp = TempDir::new().unwrap();
+    let folder = temp.path().join("full");
+    caracal_pki::store::create_private_dir(&folder).unwrap();
+    caracal_pki::store::write_private(&folder.join("mine"), b"x").unwrap();
+    let refused = export(&folder, false).unwrap_err().to_string();
+    assert!(refused.contains("is not empty") && refused.contains("--force"), "{refused}");
+    assert_eq!(files_below(&folder).len(), 1, "something was written all the same");
+    export(&folder, true).unwrap();
+    assert!(folder.join("mine").exists() && folder.join(FILE).exists());
+    let name = "other".parse().unwrap();
+    let wanted = Wanted {
+        folder: &folder,
+        name: Some(&name),
+        spec_file: None,
+        overrides: Overrides::default(),
+        force: false,
+        dry_run: false,
+    };
+    assert!(write(&wanted).unwrap_err().to_string().contains("an export of cluster `caracal`"));
+}
+
+#[test]
+fn what_compose_runs_is_not_started_or_stopped_by_us() {
+    let temp = TempDir::new().unwrap();
+    let folder = temp.path().join("export");
+    export(&folder, false).unwrap();
+    let root = crate::dir::StateRoot::at(&folder).unwrap();
+    let selection = crate::lifecycle::commands::Selection::named(root, None);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let stopped = crate::lifecycle::commands::stop(&selection, &|_| {}, std::future::pending());
+    let refused = runtime.block_on(stopped).unwrap_err().to_string();
+    assert!(refused.contains("docker compose down"), "{refused}");
 }

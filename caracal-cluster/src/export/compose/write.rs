@@ -14,7 +14,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::{
-    CERTIFICATES, CERTIFICATES_MOUNT, ENVIRONMENT_FILE, FILE, Facts, GUIDES_FILE, OWNER_VARIABLE, document, setup,
+    CERTIFICATES, CERTIFICATES_MOUNT, ENVIRONMENT_FILE, FILE, Facts, GUIDES_FILE, OWNER_VARIABLE, document,
+    setup,
 };
 use crate::credentials::{ClientFiles, Credentials, CredentialsError, NodeFiles};
 use crate::dir::{DirError, StateRoot};
@@ -101,9 +102,9 @@ fn takes(root: &StateRoot, existed: bool, wanted: &Wanted<'_>) -> Result<(), Ops
     }
     let name = crate::lifecycle::cluster::wanted_name(wanted.name);
     match root.clusters().into_iter().find(|known| *known != name) {
-        Some(other) if wanted.spec_file.is_none() => {
-            Err(OpsError::refused(format!("{shown} is an export of cluster `{other}`: choose another folder")))
-        }
+        Some(other) if wanted.spec_file.is_none() => Err(OpsError::refused(format!(
+            "{shown} is an export of cluster `{other}`: choose another folder"
+        ))),
         _ => Ok(()),
     }
 }
@@ -178,8 +179,10 @@ fn scram_records(
     for user in &plan.users {
         let password = credentials.expect_password(&user.name)?;
         let iterations = Iterations::new(user.iterations).unwrap_or_default();
-        let credential = ScramCredential::derive(Mechanism::ScramSha512, &password, iterations)
-            .map_err(|error| OpsError::refused(format!("no credential can be made for {}: {error}", user.name)))?;
+        let credential =
+            ScramCredential::derive(Mechanism::ScramSha512, &password, iterations).map_err(|error| {
+                OpsError::refused(format!("no credential can be made for {}: {error}", user.name))
+            })?;
         records.insert(user.name.clone(), credential.to_kafka_record().expose_secret().to_owned());
     }
     Ok(records)

@@ -12,6 +12,7 @@
 //!   converges; [`runtime`] runs the nodes, [`distribution`] brings what they are made of.
 //! * [`credentials`] makes authorities, certificates, passwords and every user's client files.
 //! * [`ops`] operates what was made: logs, restarts, health, users, topics, groups, certificates.
+//! * `testing` (a feature) starts a cluster for an integration test, and ends it whatever becomes of the test.
 //! * [`wire`] is one authenticated connection to one broker; [`admin`], [`probe`] and [`zookeeper`] stand
 //!   on it or beside it. No JVM is started to administer anything.
 //!
@@ -57,6 +58,8 @@ pub mod properties;
 pub mod registry;
 pub mod runtime;
 pub mod spec;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod wait;
 pub mod wire;
 pub mod zookeeper;

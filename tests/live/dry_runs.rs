@@ -22,11 +22,12 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// Commands whose dry run is tried elsewhere, and where.
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 7] = [
     ("cache clean", "start_caches::the_first_up_has_them_made_and_the_next_one_uses_them"),
     ("cache make", "start_caches::the_first_up_has_them_made_and_the_next_one_uses_them"),
     ("cluster cut", ONLY_CONTAINERS),
     ("cluster heal", ONLY_CONTAINERS),
+    ("cluster prune", "fixture::what_dead_tests_left_is_pruned_and_what_living_ones_have_is_not"),
     ("export compose", "compose::an_export_is_started_proved_and_ended_by_compose"),
     ("export grafana", "metrics::turned_on_they_count_what_was_written_and_serve_the_dashboard"),
 ];

@@ -34,6 +34,7 @@ mod docker_ops;
 mod doctor;
 mod dry_runs;
 mod examples;
+mod fixture;
 mod groups;
 mod jdk;
 mod jvm;
@@ -68,12 +69,15 @@ use libtest_mimic::{Arguments, Failed, Trial};
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
 fn main() -> ExitCode {
+    if let Some(code) = fixture::as_a_test() {
+        return code;
+    }
     let (words, filters) = without_filters(std::env::args().collect());
     let mut arguments = Arguments::from_iter(words);
     // One cluster serves many: a judge must not meet another one's sabotage.
     arguments.test_threads = Some(1);
     cluster::clean_up_on_signals();
-    let groups: [&[Test]; 39] = [
+    let groups: [&[Test]; 40] = [
         // Only look at the shared cluster.
         credentials::TESTS,
         openssl::TESTS,
@@ -117,6 +121,7 @@ fn main() -> ExitCode {
         converge::TESTS,
         kraft::TESTS,
         start_caches::TESTS,
+        fixture::TESTS,
     ];
     // Containers need an engine, which the others do not: they are chosen by name.
     let tests: Vec<&Test> = if docker::is_chosen() {

@@ -73,7 +73,7 @@ const LIVE_TESTS: [&str; 7] =
 
 /// What has tests of its own and is off unless asked for.
 const FEATURES: &str = "caracal-kafka-client/in-memory";
-const ALL_FEATURES: &str = "caracal-kafka-client/in-memory,caracal-tests/live";
+const ALL_FEATURES: &str = "caracal-kafka-client/in-memory,caracal-tests/live,ledger-service/live";
 
 /// Runs every check and every test. Returns whether all passed.
 ///

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::cache::CacheCommand;
 use super::ops::{NodesCommand, OperateCommand};
+use super::prune::PruneArgs;
 use super::{complete, exit};
 use crate::dir::{DirError, StateRoot};
 use crate::lifecycle::commands::Selection;
@@ -145,6 +146,18 @@ pub enum ClusterCommand {
     ///     cargo xtask cluster list
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     List(ListArgs),
+    /// End and remove clusters that tests have left behind
+    ///
+    /// Clusters of `testing::SecureCluster` end by themselves with the last test that has them. What is left all the
+    /// same, after a loss of power or where nothing could wait for that, is removed here: processes, containers,
+    /// files, leased ports. A cluster that a living test has is not touched, nor is any that `up` made. With
+    /// --dry-run nothing is changed, only told.
+    ///
+    /// Examples:
+    ///     cargo xtask cluster prune
+    ///     cargo xtask cluster prune --dry-run
+    #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
+    Prune(PruneArgs),
     /// Show what `up` would do, and what differs from what is
     ///
     /// Changes nothing. Looks at every step of `up` and says whether it is done, differs, or is missing; a step

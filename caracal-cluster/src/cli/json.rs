@@ -10,6 +10,7 @@
 //! | `down`, `stop` | [`DownReport`](crate::lifecycle::commands::DownReport): `cluster`, `directory`, `deleted`, `dry_run`, `nodes[] {node, outcome, millis, error?}`, `millis` |
 //! | `ps` | [`PsReport`](crate::lifecycle::commands::PsReport): `cluster`, `directory`, `nodes[] {node, role, state, pid, rss_bytes, uptime_seconds, addresses[] {listener, address}, certificate_days_left, planned}`, `warnings[]` |
 //! | `list` | [`ListReport`](crate::lifecycle::commands::ListReport): `state_root`, `clusters[] {cluster, directory, runtime, kafka_version, registry, running, nodes, problem}` |
+//! | `prune` | [`PruneReport`](super::PruneReport): `dry_run`, `clusters[] {cluster, directory, nodes[]}` |
 //! | `plan` | [`PlanReport`](crate::lifecycle::commands::PlanReport): `cluster`, `directory`, `existed`, `ports_known`, `differs`, `notes[] {severity, key, consequence}`, `steps[] {step, title, standing, details[]}`, `files[] {node, path, change, diff?, text?}` |
 //! | `cache make` | [`StartCachesReport`](crate::lifecycle::start_caches::StartCachesReport): `caches[] {path, bytes}`, `missing[]`, `made`, `dry_run`, `millis` |
 //! | `cache list` | [`ListedCaches`](crate::lifecycle::start_caches::ListedCaches): `directory`, `caches[] {path, bytes}` |

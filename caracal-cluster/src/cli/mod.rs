@@ -25,6 +25,7 @@ pub mod json;
 pub mod ops;
 mod output;
 mod place;
+mod prune;
 pub mod reference;
 mod run;
 mod signal;
@@ -38,6 +39,7 @@ pub use self::args::{
     MetadataChoice, PlaceArgs, PlanArgs, PortsChoice, ProfileChoice, Reporting, RuntimeChoice, StartArgs,
     StartCachesChoice, StopArgs, Target, UpArgs, VerifyArgs,
 };
+pub use self::prune::{PruneArgs, PruneReport};
 pub use self::run::run;
 
 #[cfg(test)]

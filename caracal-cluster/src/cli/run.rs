@@ -11,6 +11,7 @@ use super::args::{
 };
 use super::cache::{self, CacheCommand, CleanCacheArgs, MakeCacheArgs};
 use super::output::{Output, Tone, wrap_indented};
+use super::prune::{self, PruneArgs, PruneReport};
 use super::ticks::Live;
 use super::verify::{self, Detail};
 use super::{exit, json, ops, place, signal, summary, tables};
@@ -19,6 +20,7 @@ use crate::lifecycle::down::StopReport;
 use crate::lifecycle::engine::{EngineError, Step};
 use crate::lifecycle::{Cluster, chain};
 use crate::probe::matrix::{Cell, Notice, VerifyOptions, VerifyReport};
+use crate::testing::{FixtureError, SecureCluster};
 
 /// A command that did not do what it should.
 #[derive(Debug)]
@@ -47,6 +49,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Cluster(ClusterCommand::Ps(args)) => ps(args, output),
         Command::Cluster(ClusterCommand::List(args)) => list(args, output),
         Command::Cluster(ClusterCommand::Plan(args)) => plan(args, output).await,
+        Command::Cluster(ClusterCommand::Prune(args)) => prune(args, output).await,
         Command::Credentials(args) => credentials(args, output).await,
         Command::Cache(CacheCommand::Make(args)) => make_caches(args, output).await,
         Command::Cache(CacheCommand::List(_)) => list_caches(output),
@@ -70,6 +73,7 @@ fn about(command: &Command) -> (&'static str, Target, Reporting) {
         Command::Cluster(ClusterCommand::Stop(args)) => ("stop", args.target.clone(), args.reporting),
         Command::Cluster(ClusterCommand::Ps(args)) => ("ps", args.target.clone(), args.reporting),
         Command::Cluster(ClusterCommand::List(args)) => ("list", Target::default(), args.reporting),
+        Command::Cluster(ClusterCommand::Prune(args)) => ("prune", Target::default(), args.reporting),
         Command::Cluster(ClusterCommand::Plan(args)) => {
             ("plan", args.target.described(args.spec.as_deref()), args.reporting)
         }
@@ -239,6 +243,13 @@ fn confirm(selection: &Selection, target: &Target, output: Output) -> Result<(),
 fn ps(args: LookArgs, output: Output) -> Result<u8, Failure> {
     let report = commands::ps(&args.target.selection(None)?)?;
     finish(output, "ps", &report, || tables::ps(&report, output.width, output.paint))
+}
+
+async fn prune(args: PruneArgs, output: Output) -> Result<u8, Failure> {
+    let swept = if args.dry_run { SecureCluster::would_prune().await } else { SecureCluster::prune().await };
+    let refused = |error: FixtureError| Failure::Refused { message: chain(&error), code: exit::MACHINE };
+    let report = PruneReport { dry_run: args.dry_run, clusters: swept.map_err(refused)? };
+    finish(output, "prune", &report, || prune::pruned(&report))
 }
 
 fn list(args: ListArgs, output: Output) -> Result<u8, Failure> {

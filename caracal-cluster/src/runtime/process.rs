@@ -32,11 +32,15 @@ use crate::wait::{Elapsed, Probe, wait_for};
 
 mod background;
 mod death;
+#[cfg(feature = "testing")]
+mod guard;
 mod log;
 mod table;
 
 pub(crate) use background::{Job, in_background};
 pub use death::{Death, cause_of_death};
+#[cfg(feature = "testing")]
+pub(crate) use guard::start_guard;
 pub use log::{Hint, diagnose_log, log_tail};
 use table::Seen;
 

@@ -54,7 +54,7 @@ const WRITES_FILES: [&str; 10] = [
 ];
 
 /// Who may open a file for writing, each with the reason; one that does not any more is a finding too.
-const WRITERS: [(&str, &str); 7] = [
+const WRITERS: [(&str, &str); 8] = [
     ("caracal-cluster/src/credentials.rs", "sets aside what it replaces, by renaming"),
     ("caracal-cluster/src/dir.rs", "the cluster's directory"),
     ("caracal-pki/src/store.rs", "private files"),
@@ -64,6 +64,7 @@ const WRITERS: [(&str, &str); 7] = [
     ),
     ("caracal-cluster/src/distribution/", "the cache of distributions: public, verified by digest"),
     ("caracal-cluster/src/ports.rs", "leases in the cache, shared by all clusters of a user"),
+    ("caracal-cluster/src/testing/home.rs", "locks by which tests hold their cluster"),
     ("caracal-cluster/src/runtime/process", "a node's console log and the record of its process"),
 ];
 

@@ -19,7 +19,7 @@ async fn write(topic: &UniqueTopic, events: &[MeteringEvent]) -> Tested {
     let options = ProducerOptions { register_schema: true, ..ProducerOptions::default() };
     let report = kafka.producer::<MeteringEvent>(options).await?.send_all(events).await;
     assert!(report.all_written(), "{report:?}");
-    kafka.close(PATIENCE).await;
+    assert!(kafka.close(PATIENCE).await.all_written());
     Ok(())
 }
 
@@ -33,7 +33,7 @@ async fn an_event_that_comes_twice_is_booked_once() -> Tested {
     let (kept, begun) = (ledger.clone(), Instant::now());
     let service = tokio::spawn(async move {
         let served = serve(&kafka, kept, shutdown).await;
-        kafka.close(PATIENCE).await;
+        assert!(kafka.close(PATIENCE).await.all_written());
         served
     });
     let events: Vec<MeteringEvent> = (0..10).map(MeteringEvent::sample).collect();

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use caracal_cluster::testing::{SecureCluster, UniqueTopic};
-use caracal_kafka_client::events::{Event as _, MeteringEvent};
+use caracal_kafka_client::events::{Event as _, MeteringEvent, TOPIC_DEAD_LETTERS};
 use caracal_kafka_client::{Kafka, ProducerOptions, Service, Shutdown};
 use ledger_service::{Ledger, serve};
 
@@ -27,6 +27,8 @@ async fn write(topic: &UniqueTopic, events: &[MeteringEvent]) -> Tested {
 async fn an_event_that_comes_twice_is_booked_once() -> Tested {
     let cluster = SecureCluster::shared().await?;
     let topic = cluster.unique_topic(MeteringEvent::TOPIC).await?;
+    // A consumer has somewhere to put what it cannot handle, or it does not begin.
+    topic.namespace().topic(TOPIC_DEAD_LETTERS, 1).await?;
     let kafka = Kafka::connect(topic.profile("consumer")?, Service::named("ledger")).await?;
     let ledger = Ledger::default();
     let (shutdown, trigger) = Shutdown::by_hand();

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use caracal_cluster::testing::{SecureCluster, UniqueTopic};
-use caracal_kafka_client::events::{Event as _, MeteringEvent};
+use caracal_kafka_client::events::{Event as _, MeteringEvent, TOPIC_DEAD_LETTERS};
 use caracal_kafka_client::{Kafka, ProducerOptions, Service, Shutdown};
 use ledger_service::{Ledger, serve};
 
@@ -19,7 +19,7 @@ async fn write(topic: &UniqueTopic, events: &[MeteringEvent]) -> Tested {
     let options = ProducerOptions { register_schema: true, ..ProducerOptions::default() };
     let report = kafka.producer::<MeteringEvent>(options).await?.send_all(events).await;
     assert!(report.all_written(), "{report:?}");
-    kafka.close(PATIENCE).await;
+    assert!(kafka.close(PATIENCE).await.all_written());
     Ok(())
 }
 
@@ -27,13 +27,15 @@ async fn write(topic: &UniqueTopic, events: &[MeteringEvent]) -> Tested {
 async fn an_event_that_comes_twice_is_booked_once() -> Tested {
     let cluster = SecureCluster::shared().await?;
     let topic = cluster.unique_topic(MeteringEvent::TOPIC).await?;
+    // A consumer has somewhere to put what it cannot handle, or it does not begin.
+    topic.namespace().topic(TOPIC_DEAD_LETTERS, 1).await?;
     let kafka = Kafka::connect(topic.profile("consumer")?, Service::named("ledger")).await?;
     let ledger = Ledger::default();
     let (shutdown, trigger) = Shutdown::by_hand();
     let (kept, begun) = (ledger.clone(), Instant::now());
     let service = tokio::spawn(async move {
         let served = serve(&kafka, kept, shutdown).await;
-        kafka.close(PATIENCE).await;
+        assert!(kafka.close(PATIENCE).await.all_written());
         served
     });
     let events: Vec<MeteringEvent> = (0..10).map(MeteringEvent::sample).collect();

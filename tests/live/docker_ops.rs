@@ -44,7 +44,7 @@ const LOOKS: &[(&str, &[&str])] = &[
     ("topics list", &["caracal.metering.events", "5 topics, 24 partitions"]),
     ("topics describe caracal.metering.events", &["10 partitions, 3 copies, minimum 2 in sync"]),
     ("topics apply --dry-run", &["0 of 5 topics differed"]),
-    ("consume caracal.metering.events --count 1", &["caracal-proof", "\"mandate_id\""]),
+    ("consume caracal.metering.events --count 1", &["\"mandate_id\""]),
     ("groups list", &["schema-registry-"]),
     ("groups describe", &["schema-registry-", "coordinator"]),
     ("schemas list", &["caracal.events.MeteringEvent", "4 subjects, cluster-wide level BACKWARD"]),

@@ -71,6 +71,10 @@ const TESTS: [&str; 6] = ["test", "--workspace", "--locked", "--no-fail-fast", "
 const LIVE_TESTS: [&str; 7] =
     ["test", "--workspace", "--locked", "--features", ALL_FEATURES, "--test", "live"];
 
+/// With the features of the live suite, so that nothing is built twice.
+const EXAMPLE_TESTS: [&str; 7] =
+    ["test", "--workspace", "--locked", "--features", ALL_FEATURES, "--test", "ledger"];
+
 /// What has tests of its own and is off unless asked for.
 const FEATURES: &str = "caracal-kafka-client/in-memory";
 const ALL_FEATURES: &str = "caracal-kafka-client/in-memory,caracal-tests/live,ledger-service/live";
@@ -147,6 +151,11 @@ fn test_steps(arguments: &TestArguments) -> Result<Vec<Step>> {
         live.env("CARACAL_START_CACHES", "use");
         live.arg("--").args(&arguments.filter);
         steps.push(Step::of_tests("live suite", live));
+        if arguments.filter.is_none() {
+            let mut example = cargo(&EXAMPLE_TESTS)?;
+            example.env("CARACAL_START_CACHES", "use");
+            steps.push(Step::of_tests("the example service's own test", example));
+        }
     }
     Ok(steps)
 }

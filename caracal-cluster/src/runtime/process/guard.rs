@@ -29,7 +29,7 @@ const NEEDS: [&str; 2] = ["flock", "grep"];
 pub(crate) fn start_guard(home: &Path, linger: Duration, ports: &Path) -> io::Result<bool> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let has = |name: &&str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
-    if !NEEDS.iter().all(|name| has(&name)) || !Path::new("/proc/self/cmdline").exists() {
+    if !NEEDS.iter().all(has) || !Path::new("/proc/self/cmdline").exists() {
         return Ok(false);
     }
     // The outer shell ends at once, so that nobody has to wait for the inner one.

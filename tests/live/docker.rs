@@ -66,7 +66,9 @@ fn in_the_projects_layout() -> Result<()> {
 fn with_metrics() -> Result<TestCluster> {
     let cluster = TestCluster::new()?;
     let spec = docker_ops::with_metrics(&cluster)?;
-    up(&cluster, &[LOCAL, &["--spec", &spec]].concat())?.succeeded()?;
+    up(&cluster, &[LOCAL, &["--spec", &spec.display().to_string()]].concat())?.succeeded()?;
+    // The cluster keeps its own.
+    std::fs::remove_file(spec)?;
     Ok(cluster)
 }
 

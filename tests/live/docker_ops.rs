@@ -3,6 +3,7 @@
 //! What the commands do in detail is tried where nodes are processes. Here it counts that none of them stands on
 //! something that containers have not got: a process of this machine, a path, an address.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -140,8 +141,10 @@ fn schema(cluster: &TestCluster) -> Result<()> {
     let url = cluster.resolved()?.plan.endpoints.registry_url.context("no registry is planned")?;
     let curl = Program::needed("curl")?.args(["-sf", &format!("{url}/subjects")]).run()?.succeeded()?;
     curl.saying(&[SUBJECT, "caracal.metering.events-value"])?;
-    let to = cluster.home().join("monitoring").display().to_string();
-    operate(cluster, &["export", "grafana", "--to", &to])?.succeeded()?;
+    let to = cluster.home().join("monitoring");
+    operate(cluster, &["export", "grafana", "--to", &to.display().to_string()])?.succeeded()?;
+    std::fs::remove_dir_all(to)?;
+    std::fs::remove_file(file)?;
     Ok(())
 }
 
@@ -291,9 +294,9 @@ fn serial(cluster: &TestCluster, node: &str) -> Result<String> {
 }
 
 /// The description of a cluster whose nodes serve metrics.
-pub(crate) fn with_metrics(cluster: &TestCluster) -> Result<String> {
+pub(crate) fn with_metrics(cluster: &TestCluster) -> Result<PathBuf> {
     let file = cluster.home().join("cluster.toml");
     let text = format!("name = \"{}\"\n[metrics]\nenabled = true\n", cluster.name());
     caracal_pki::store::write_public(&file, text.as_bytes())?;
-    Ok(file.display().to_string())
+    Ok(file)
 }

@@ -173,7 +173,13 @@ impl Running {
 
     /// Whether it ends within a time.
     pub(crate) fn ends_within(&mut self, time: Duration) -> bool {
-        block(async { timeout(time, self.child.wait()).await.is_ok() })
+        // Not by `wait`, which closes an input that is held open.
+        let ended = async {
+            while matches!(self.child.try_wait(), Ok(None)) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        block(async { timeout(time, ended).await.is_ok() })
     }
 
     /// Sends it a signal, if it still runs.

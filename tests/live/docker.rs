@@ -5,6 +5,7 @@
 
 use std::net::TcpListener;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use caracal_cluster::names::ClusterName;
@@ -16,6 +17,7 @@ use crate::converge::{self, nothing_to_do};
 use crate::docker_ops;
 use crate::product;
 use crate::program::{Ended, Program};
+use crate::tools;
 use crate::verify;
 
 pub(crate) const TESTS: &[Test] = &[
@@ -90,7 +92,7 @@ fn made_as_promised(cluster: &TestCluster) -> Result<()> {
     let resolved = cluster.resolved()?;
     let mut passwords = Vec::new();
     for user in &resolved.plan.users {
-        passwords.push(crate::tools::read(&resolved.dir.password(&user.name))?.trim().to_owned());
+        passwords.push(tools::read(&resolved.dir.password(&user.name))?.trim().to_owned());
     }
     for node in &resolved.plan.nodes {
         let seen = docker(&["inspect", node.name.as_str()])?.succeeded()?.text();
@@ -177,8 +179,12 @@ fn out_of_memory(cluster: &TestCluster, node: &str) -> Result<()> {
     for words in [&["stop"][..], LIMIT, &["start"], &["wait"]] {
         docker(&[words, &[node]].concat())?.succeeded()?;
     }
-    let killed = docker(&["inspect", "-f", "{{.State.OOMKilled}}", node])?.succeeded()?.text();
-    ensure!(killed.trim() == "true", "the kernel has not killed it");
+    // The engine hears of the kernel's verdict by another way than of the end, and sometimes later.
+    tools::await_until("the engine's word that the kernel killed it", Duration::from_secs(20), || {
+        let shown = docker(&["inspect", "-f", "{{.State.OOMKilled}}, exit code {{.State.ExitCode}}", node]);
+        let shown = shown.and_then(Ended::succeeded).map_err(|error| format!("{error:#}"))?.text();
+        if shown.starts_with("true") { Ok(Some(())) } else { Err(shown) }
+    })?;
     for words in [&["cluster", "ps", "--json"][..], &["health"]] {
         operate(cluster, words)?.saying(&[
             "was killed by the kernel",

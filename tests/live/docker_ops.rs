@@ -26,18 +26,21 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("cache list", "start-up caches are for processes"),
     ("cache clean", "start-up caches are for processes"),
     ("cluster down", "`docker::the_same_secured_cluster_in_the_vendors_layout`"),
+    ("cluster prune", "it ends clusters of tests, which are processes; `fixture::*`"),
     ("cluster start", "`docker::a_minimal_cluster_is_struck_and_mended`"),
     ("cluster stop", "`docker::a_minimal_cluster_is_struck_and_mended`"),
     ("completions", "it is about no cluster"),
     ("credentials", "it starts no node; `credentials::*`"),
     ("dashboard", "it runs until Ctrl-C; `dashboard::*`"),
+    ("export compose", "it asks no cluster; `compose::*`"),
     ("verify", "`docker::the_same_secured_cluster_in_the_vendors_layout`"),
 ];
 
 /// Commands that only look, and what they must say.
 const LOOKS: &[(&str, &[&str])] = &[
     ("cluster ps", &["7 of 7 nodes running", "-schema-registry", "running"]),
-    ("cluster logs", &["zookeeper-1", "kafka-3", "schema-registry"]),
+    // Whole: the end of it may be one node's alone.
+    ("cluster logs --tail all", &["zookeeper-1", "kafka-3", "schema-registry"]),
     ("cluster logs kafka-2 --since 1h --tail all --grep started", &["kafka-2", "[KafkaServer id=2] started"]),
     ("cluster plan --exit-code", &["7 nodes", "SCRAM-SHA-512 for admin"]),
     ("health --writes", &["is healthy", "3 of 3 serve", "takes writes"]),

@@ -138,7 +138,7 @@ pub(super) fn file_uri(path: &str) -> String {
 }
 
 /// What a container's engine shows as its log (`docker logs`).
-const CONSOLE: &str = "log4j.appender.console=org.apache.log4j.ConsoleAppender\n\
+pub(crate) const CONSOLE: &str = "log4j.appender.console=org.apache.log4j.ConsoleAppender\n\
                        log4j.appender.console.layout=org.apache.log4j.PatternLayout\n\
                        log4j.appender.console.layout.ConversionPattern=[%d{ISO8601}] %p %m (%c)%n\n";
 

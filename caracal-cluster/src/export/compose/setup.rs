@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::SETUP_MOUNT;
 use crate::names::UserName;
+use crate::plan::jvm::CONSOLE;
 use crate::plan::{
     AclRule, ClusterPlan, FilePlan, NodeRole, Operation, PatternKind, REGISTRY_API_PATH, ResourceKind,
 };
@@ -117,11 +118,6 @@ touch /tmp/done
 exec sleep infinity
 "#;
 
-const LOGGING: &str = "log4j.rootLogger=WARN, console\n\
-                       log4j.appender.console=org.apache.log4j.ConsoleAppender\n\
-                       log4j.appender.console.layout=org.apache.log4j.PatternLayout\n\
-                       log4j.appender.console.layout.ConversionPattern=[%d{ISO8601}] %p %m (%c)%n\n";
-
 /// Everything but [`USERS`], with paths below the cluster's directory.
 pub fn files(plan: &ClusterPlan) -> Vec<FilePlan> {
     let file = |folder: &str, name: &str, text: String| FilePlan { path: format!("{folder}/{name}"), text };
@@ -129,7 +125,7 @@ pub fn files(plan: &ClusterPlan) -> Vec<FilePlan> {
         file(VOLUMES_FOLDER, PREPARE, PREPARE_TEXT.to_owned()),
         file(ZOOKEEPER_FOLDER, APPLY, APPLY_TEXT.to_owned()),
         file(ZOOKEEPER_FOLDER, "java.args", java_arguments(plan)),
-        file(ZOOKEEPER_FOLDER, "log4j.properties", LOGGING.to_owned()),
+        file(ZOOKEEPER_FOLDER, "log4j.properties", format!("log4j.rootLogger=WARN, console\n{CONSOLE}")),
         file(ZOOKEEPER_FOLDER, TOPICS, topics(plan)),
     ];
     let Some(registry) = plan.nodes_of(NodeRole::SchemaRegistry).next() else { return files };

@@ -109,9 +109,9 @@ impl ProducerContext for Deliveries {
             self.context.forget();
         }
         // Otherwise it was given up before, and is counted as unknown since.
+        let count = || _ = counter.fetch_add(1, Ordering::Release);
         let wake = |waker| self.wakes.wake(waker);
-        if let Ok(unasked) = self.shared.slots.settle(self.client, slot, outcome, wake) {
-            counter.fetch_add(1, Ordering::Release);
+        if let Ok(unasked) = self.shared.slots.settle(self.client, slot, outcome, count, wake) {
             complain(&self.shared.topic, unasked);
         }
         let waiting = self.shared.waiting.load(Ordering::Relaxed) > 0;

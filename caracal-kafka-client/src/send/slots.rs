@@ -58,13 +58,15 @@ impl Slots {
         let _ = self.shard(slot % SHARDS).try_remove(slot / SHARDS);
     }
 
-    /// The outcome is known; `wake` is for whoever waits. Hands it back when nobody will ask for it; an error when it
-    /// was settled before.
+    /// The outcome is known. It is counted before anybody can see it, for whoever sees the last one may drop the
+    /// outbox and read the counts at once; `wake` is for whoever waits. Hands it back when nobody will ask for it;
+    /// an error when it was settled before.
     pub(crate) fn settle(
         &self,
         client: u32,
         slot: usize,
         outcome: Outcome,
+        count: impl FnOnce(),
         wake: impl FnOnce(Waker),
     ) -> Result<Option<Outcome>, ()> {
         let mut shard = self.shard(slot % SHARDS);
@@ -72,6 +74,7 @@ impl Slots {
         if found.client != client || matches!(found.state, State::Known(_)) {
             return Err(());
         }
+        count();
         match std::mem::replace(&mut found.state, State::Known(outcome)) {
             State::Pending(waker) => {
                 drop(shard);
@@ -167,18 +170,18 @@ mod tests {
         let waker = Waker::noop();
         let asked = slots.open(0);
         assert!(slots.poll(asked, waker).is_pending());
-        assert_eq!(slots.settle(0, asked, WRITTEN, Waker::wake), Ok(None));
+        assert_eq!(slots.settle(0, asked, WRITTEN, || (), Waker::wake), Ok(None));
         assert_eq!(slots.poll(asked, waker), Poll::Ready(WRITTEN));
         let forgotten = slots.open(0);
         assert_eq!(slots.forget(forgotten), None);
         assert_eq!(
-            slots.settle(0, forgotten, WRITTEN, Waker::wake),
+            slots.settle(0, forgotten, WRITTEN, || (), Waker::wake),
             Ok(Some(WRITTEN)),
             "nobody asks any more"
         );
         let late = slots.open(0);
-        assert_eq!(slots.settle(0, late, WRITTEN, Waker::wake), Ok(None));
-        assert_eq!(slots.settle(0, late, WRITTEN, Waker::wake), Err(()), "it was settled");
+        assert_eq!(slots.settle(0, late, WRITTEN, || (), Waker::wake), Ok(None));
+        assert_eq!(slots.settle(0, late, WRITTEN, || (), Waker::wake), Err(()), "it was settled");
         assert_eq!(slots.forget(late), Some(WRITTEN));
         let unsent = slots.open(0);
         slots.take_back(unsent);
@@ -192,12 +195,34 @@ mod tests {
         let (old, unasked, new) = (slots.open(1), slots.open(1), slots.open(2));
         assert_eq!(slots.forget(unasked), None);
         slots.abandon(1, &unknown);
-        assert_eq!(slots.settle(1, old, WRITTEN, Waker::wake), Err(()), "too late");
+        assert_eq!(slots.settle(1, old, WRITTEN, || (), Waker::wake), Err(()), "too late");
         assert_eq!(slots.poll(old, Waker::noop()), Poll::Ready(unknown));
         let again = slots.open(2);
-        assert_eq!(slots.settle(1, again, WRITTEN, Waker::wake), Err(()), "another client's");
+        assert_eq!(slots.settle(1, again, WRITTEN, || (), Waker::wake), Err(()), "another client's");
         assert!(slots.poll(new, Waker::noop()).is_pending());
         assert_eq!(slots.len(), 2);
+    }
+
+    #[test]
+    fn an_outcome_that_is_seen_is_counted() {
+        let (slots, counted) = (Slots::default(), AtomicUsize::new(0));
+        for so_far in 1..=2_000 {
+            let slot = slots.open(0);
+            std::thread::scope(|threads| {
+                threads.spawn(|| {
+                    let count = || {
+                        // Time enough for the other thread, if it could see the outcome by now.
+                        std::thread::yield_now();
+                        counted.fetch_add(1, Ordering::Release);
+                    };
+                    assert_eq!(slots.settle(0, slot, WRITTEN, count, Waker::wake), Ok(None));
+                });
+                while slots.poll(slot, Waker::noop()).is_pending() {
+                    std::thread::yield_now();
+                }
+                assert_eq!(counted.load(Ordering::Acquire), so_far);
+            });
+        }
     }
 
     proptest! {
@@ -211,7 +236,7 @@ mod tests {
                 if at % 3 == 0 {
                     let (slot, offset) = open.swap_remove(which.index(open.len()));
                     let outcome = Outcome::Written { partition: 0, offset };
-                    prop_assert_eq!(slots.settle(0, slot, outcome.clone(), Waker::wake), Ok(None));
+                    prop_assert_eq!(slots.settle(0, slot, outcome.clone(), || (), Waker::wake), Ok(None));
                     prop_assert_eq!(slots.poll(slot, Waker::noop()), Poll::Ready(outcome));
                 }
             }

@@ -192,7 +192,10 @@ fn every_record_is_counted() {
     };
     let error = KafkaError::MessageProduction(Code::MessageSizeTooLarge);
     let slot = shared.slots.open(0);
-    assert_eq!(shared.slots.settle(0, slot, deliveries.failed(&error), std::task::Waker::wake), Ok(None));
+    assert_eq!(
+        shared.slots.settle(0, slot, deliveries.failed(&error), || (), std::task::Waker::wake),
+        Ok(None)
+    );
     let report = shared.report();
     assert_eq!((report.written, report.not_written, report.unknown), (0, 0, 3));
     assert_eq!(shared.open(), 3, "none is settled by librdkafka yet");

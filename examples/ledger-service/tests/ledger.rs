@@ -19,7 +19,8 @@ async fn write(topic: &UniqueTopic, events: &[MeteringEvent]) -> Tested {
     let options = ProducerOptions { register_schema: true, ..ProducerOptions::default() };
     let report = kafka.producer::<MeteringEvent>(options).await?.send_all(events).await;
     assert!(report.all_written(), "{report:?}");
-    assert!(kafka.close(PATIENCE).await.all_written());
+    let closed = kafka.close(PATIENCE).await;
+    assert!(closed.all_written(), "{closed:?}");
     Ok(())
 }
 

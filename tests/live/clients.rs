@@ -25,6 +25,9 @@ const PACKAGES: [&str; 3] = ["cramjam==2.14.0", "kafka-python==3.0.12", "python-
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/live/read_event.py");
 
+/// Longer than the script's own patience: 60 s for a broker that answers, then 90 s for the event.
+const READS: Duration = Duration::from_secs(240);
+
 /// A Python with the packages, made once for this target folder.
 fn python() -> Result<PathBuf> {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(PACKAGES.join("-").replace("==", "-"));
@@ -55,14 +58,14 @@ fn script(user: &str) -> Result<Program> {
 }
 
 fn python_reads_the_event() -> Result<()> {
-    script("consumer")?.run()?.succeeded()?.saying(&["read an event of", PROOF_KEY])?;
+    script("consumer")?.within(READS).run()?.succeeded()?.saying(&["read an event of", PROOF_KEY])?;
     Ok(())
 }
 
 fn python_is_refused() -> Result<()> {
     let wrong = cluster::shared()?.home().join("wrong-password");
     caracal_pki::store::write_private(&wrong, b"not the password")?;
-    let ended = script("consumer")?.env("CARACAL_KAFKA_SASL_PASSWORD_FILE", &wrong).run()?.failed()?;
+    let ended = script("consumer")?.env("CARACAL_KAFKA_SASL_PASSWORD_FILE", &wrong).within(READS).run()?.failed()?;
     ensure!(ended.text().contains("uthentication"), "not refused for its password:\n{}", ended.text());
     Ok(())
 }

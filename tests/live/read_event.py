@@ -33,7 +33,7 @@ def main():
         group_id=f"caracal-judge-python-{os.getpid()}",
         auto_offset_reset="earliest",
         enable_auto_commit=False,
-        bootstrap_timeout_ms=30000,
+        bootstrap_timeout_ms=60000,
     )
     end = time.monotonic() + 90
     while time.monotonic() < end:

@@ -65,7 +65,8 @@ fn python_reads_the_event() -> Result<()> {
 fn python_is_refused() -> Result<()> {
     let wrong = cluster::shared()?.home().join("wrong-password");
     caracal_pki::store::write_private(&wrong, b"not the password")?;
-    let ended = script("consumer")?.env("CARACAL_KAFKA_SASL_PASSWORD_FILE", &wrong).within(READS).run()?.failed()?;
+    let ended =
+        script("consumer")?.env("CARACAL_KAFKA_SASL_PASSWORD_FILE", &wrong).within(READS).run()?.failed()?;
     ensure!(ended.text().contains("uthentication"), "not refused for its password:\n{}", ended.text());
     Ok(())
 }

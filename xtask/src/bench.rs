@@ -7,6 +7,7 @@ mod clusters;
 mod containers;
 mod credentials;
 mod figures;
+pub(crate) mod fixture;
 mod hold;
 mod load;
 mod operations;
@@ -42,6 +43,8 @@ enum What {
     Hold(hold::HoldArguments),
     /// Starts with and without caches, in KRaft mode, of the minimal node; where their seconds go
     Start(start::StartArguments),
+    /// Processes that use the fixture of tests: joining, several clusters at once, what killed ones leave behind
+    Fixture(fixture::FixtureArguments),
     /// Many cold starts in a row, then starts that are killed; nothing may be left behind
     Soak(soak::SoakArguments),
 }
@@ -59,6 +62,7 @@ pub(crate) async fn run(arguments: &BenchArguments) -> Result<bool> {
         What::Restarts(arguments) => restarts::run(arguments).await,
         What::Hold(arguments) => hold::run(arguments).await,
         What::Start(arguments) => start::run(arguments).await,
+        What::Fixture(arguments) => fixture::run(arguments).await,
         What::Soak(arguments) => soak::run(arguments).await,
     }?;
     println!("{}", serde_json::to_string_pretty(&document)?);

@@ -45,6 +45,9 @@ enum Xtask {
     /// One stage of a start, for the script that `bench up` compares with
     #[command(hide = true)]
     BenchStep(bench::step::StepArguments),
+    /// One process that uses the fixture, for `bench fixture`
+    #[command(hide = true)]
+    BenchPlayer(bench::fixture::PlayerArguments),
 }
 
 #[tokio::main]
@@ -60,6 +63,7 @@ async fn main() -> ExitCode {
         Xtask::Image(command) => image::run(&command).await,
         Xtask::Bench(arguments) => bench::run(&arguments).await,
         Xtask::BenchStep(arguments) => bench::step::run(&arguments).await,
+        Xtask::BenchPlayer(arguments) => bench::fixture::play(&arguments).await,
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

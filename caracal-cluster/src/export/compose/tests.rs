@@ -210,7 +210,10 @@ fn brokers_wait_for_controllers_of_their_own_and_combined_ones_for_nobody() {
     assert!(service(&separate, "controller-1").contains(":2386 ([0-9A-F]+:[0-9A-F]+ )?01 "));
     assert!(!separate.contains("  users:"), "there is no ZooKeeper to write into");
     let topics = service(&separate, "topics");
-    assert!(topics.contains(CERTIFICATES_MOUNT) && topics.contains("kafka-3:\n        condition"), "{topics}");
+    assert!(
+        topics.contains(CERTIFICATES_MOUNT) && topics.contains("kafka-3:\n        condition"),
+        "{topics}"
+    );
     let combined = document(&of_kraft("[kafka]\nroles = \"combined\"\n"), FACTS).unwrap();
     assert!(!combined.contains("controller-1:"), "{combined}");
     let depends = service(&combined, "kafka-1");

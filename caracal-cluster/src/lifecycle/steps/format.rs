@@ -9,9 +9,9 @@ use time::OffsetDateTime;
 use crate::admin::AclBinding;
 use crate::credentials::Credentials;
 use crate::kraft;
-use crate::lifecycle::{Cluster, ClusterWorld};
 use crate::lifecycle::engine::{Applied, Event, Observed};
 use crate::lifecycle::error::StepError;
+use crate::lifecycle::{Cluster, ClusterWorld};
 use crate::plan::{ClusterPlan, NodePlan};
 
 /// What a node's data directory tells.

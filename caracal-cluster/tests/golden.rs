@@ -78,21 +78,29 @@ fn topologies_in_containers_are_as_in_their_golden_files() {
 }
 
 #[test]
-fn an_export_to_compose_is_as_in_its_golden_files() {
+fn exports_to_compose_are_as_in_their_golden_files() {
     let plan = contained(&ClusterSpec::default());
-    let facts = compose::Facts { cluster_id: "0123456789abcdef0123456789abcdef", owner: "1000:1000" };
     let credentials = plan.users.iter().map(|user| {
         let record = format!("salt=..,stored_key=..,server_key=..,iterations={}", user.iterations);
         (user.name.clone(), record)
     });
-    let mut files: BTreeMap<String, String> =
-        compose::setup::files(&plan).into_iter().map(|file| (file.path, file.text)).collect();
+    let mut files = exported(&plan);
     files.insert(
         format!("{}/{}", compose::setup::ZOOKEEPER_FOLDER, compose::setup::USERS),
         compose::setup::users(&plan, &credentials.collect()),
     );
-    files.insert(compose::FILE.to_owned(), compose::document(&plan, facts).unwrap());
     compare_files("compose", &files);
+    let kraft = |text: &str| contained(&ClusterSpec::parse(text, "the test").unwrap());
+    compare_files("compose-kraft", &exported(&kraft("metadata = \"kraft\"")));
+    let metered = "name = \"minimal\"\nprofile = \"minimal\"\n[docker]\nimages = \"local-apache\"\n[metrics]\nenabled = true";
+    compare_files("compose-minimal", &exported(&kraft(metered)));
+}
+
+/// The document of an export and the files that its services read, but for those with keys.
+fn exported(plan: &ClusterPlan) -> BTreeMap<String, String> {
+    let facts = compose::Facts { cluster_id: "0123456789abcdef0123456789abcdef", owner: "1000:1000" };
+    let files = compose::setup::files(plan).into_iter().map(|file| (file.path, file.text));
+    files.chain([(compose::FILE.to_owned(), compose::document(plan, facts).unwrap())]).collect()
 }
 
 #[test]

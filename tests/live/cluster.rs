@@ -94,6 +94,15 @@ impl TestCluster {
         Ok(Cluster::existing(&StateRoot::at(&self.state())?, Some(&self.name))?)
     }
 
+    /// Every user's password, to look for where none may be.
+    pub(crate) fn passwords(&self) -> Result<Vec<String>> {
+        let resolved = self.resolved()?;
+        let read = |user: &caracal_cluster::plan::UserPlan| {
+            Ok(tools::read(&resolved.dir.password(&user.name))?.trim().to_owned())
+        };
+        resolved.plan.users.iter().map(read).collect()
+    }
+
     /// Its id.
     pub(crate) fn id(&self) -> Result<String> {
         let known =

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use caracal_cluster::kraft;
 use caracal_cluster::plan::NodeRole;
 use caracal_cluster::registry::Registry;
 use serde_json::Value;
@@ -21,6 +22,8 @@ use crate::verify;
 pub(crate) const TESTS: &[Test] = &[
     ("compose::an_export_is_started_proved_and_ended_by_compose", started_proved_and_ended),
     ("compose::a_small_export_runs_in_the_projects_layout", small_in_the_projects_layout),
+    ("compose::an_export_with_kraft_is_started_proved_and_ended_by_compose", with_kraft),
+    ("compose::a_minimal_export_begins_anew_with_its_new_passwords", minimal),
 ];
 
 /// A whole topology is up after one to two minutes on two cores.
@@ -36,20 +39,102 @@ fn started_proved_and_ended() -> Result<()> {
     export(&cluster, &["--images", "local"])?.succeeded()?;
     compose(&cluster, &["config", "--quiet"])?.succeeded()?;
     compose(&cluster, &["up", "-d", "--wait"])?.succeeded()?;
-    shows_no_secret(&cluster)?;
+    shows_no_secret(&cluster, &["volumes", "users", "topics", "schemas"])?;
     verify::passes(&cluster)?;
     holds_the_plan(&cluster)?;
     the_guides_command_works_inside(&cluster)?;
     let refused = operate(&cluster, &["cluster", "stop"])?.failed()?;
     ensure!(refused.text().contains("docker compose down"), "{}", refused.text());
     operate(&cluster, &["cluster", "restart", "kafka-2"])?.succeeded()?;
-    let ids = schema_ids(&cluster)?;
-    compose(&cluster, &["down"])?.succeeded()?;
+    keeps_its_data(&cluster)?;
+    gone_without_a_trace(cluster)
+}
+
+fn with_kraft() -> Result<()> {
+    let cluster = TestCluster::new()?;
+    export(&cluster, &["--images", "local", "--metadata", "kraft"])?.succeeded()?;
+    compose(&cluster, &["up", "-d", "--wait"])?.succeeded()?;
+    shows_no_secret(&cluster, &["volumes", "topics", "schemas"])?;
+    verify::passes(&cluster)?;
+    holds_the_plan(&cluster)?;
+    the_guides_command_works_inside(&cluster)?;
+    first_records_are_private(&cluster)?;
+    keeps_its_data(&cluster)?;
+    a_lost_controller_is_made_again_on_demand(&cluster)?;
+    gone_without_a_trace(cluster)
+}
+
+/// One node with metrics; its passwords are changed while it runs, and are those of the cluster that begins anew.
+fn minimal() -> Result<()> {
+    let cluster = TestCluster::new()?;
+    let spec = cluster.home().join("minimal.toml");
+    let text = format!("name = \"{}\"\nprofile = \"minimal\"\n[metrics]\nenabled = true\n", cluster.name());
+    caracal_pki::store::write_private(&spec, text.as_bytes())?;
+    let flags = ["--images", "local-apache", "--spec", &spec.display().to_string()];
+    export(&cluster, &flags)?.succeeded()?;
+    compose(&cluster, &["up", "-d", "--wait"])?.succeeded()?;
+    shows_no_secret(&cluster, &["volumes", "topics"])?;
+    // Without a registry the client library has nothing to try.
+    operate(&cluster, &["verify", "--skip-client"])?.succeeded()?;
+    holds_topics(&cluster)?;
+    operate(&cluster, &["metrics"])?.succeeded()?.saying(&["messages in, since start"])?;
+    let before = cluster.passwords()?;
+    for user in ["consumer", "admin"] {
+        operate(&cluster, &["users", "set-password", user])?.succeeded()?;
+    }
+    export(&cluster, &flags)?.succeeded()?;
+    std::fs::remove_file(&spec)?;
+    let after = cluster.passwords()?;
+    ensure!(before.iter().zip(&after).filter(|(old, new)| old != new).count() == 2, "an export changes some");
+    compose(&cluster, &["up", "-d", "--wait"])?.succeeded()?;
+    operate(&cluster, &["users", "verify"])?.succeeded()?;
+    compose(&cluster, &["down", "-v"])?.succeeded()?;
+    compose(&cluster, &["up", "-d", "--wait"])?.succeeded()?;
+    operate(&cluster, &["users", "verify"])?.succeeded()?;
+    holds_topics(&cluster)?;
+    gone_without_a_trace(cluster)
+}
+
+/// `down` leaves the volumes, and the next `up` what is in them: schemas are records of the registry's topic.
+fn keeps_its_data(cluster: &TestCluster) -> Result<()> {
+    let ids = schema_ids(cluster)?;
+    compose(cluster, &["down"])?.succeeded()?;
     let left = belongings(&cluster.id()?)?;
     ensure!(left.iter().all(|line| line.starts_with("volume")), "`down` left {left:?}");
-    compose(&cluster, &["up", "-d", "--wait"])?.succeeded()?;
-    ensure!(schema_ids(&cluster)? == ids, "schemas have other ids than before");
-    gone_without_a_trace(cluster)
+    compose(cluster, &["up", "-d", "--wait"])?.succeeded()?;
+    ensure!(schema_ids(cluster)? == ids, "schemas have other ids than before");
+    Ok(())
+}
+
+/// The first records, which hold keys of users, are the owner's alone in the volume too.
+fn first_records_are_private(cluster: &TestCluster) -> Result<()> {
+    let resolved = cluster.resolved()?;
+    for node in resolved.plan.kraft_nodes() {
+        let mount = &node.container.as_ref().context("no container is planned")?.mount;
+        let path = format!("{mount}/data/{}", kraft::CHECKPOINT);
+        let mode = docker(&["exec", node.name.as_str(), "stat", "-c", "%a", &path])?.succeeded()?.text();
+        ensure!(mode.trim() == "600", "{path} has mode {mode}");
+    }
+    Ok(())
+}
+
+/// A controller whose volume is gone does not begin empty by itself, and does by the command that it is told.
+fn a_lost_controller_is_made_again_on_demand(cluster: &TestCluster) -> Result<()> {
+    let resolved = cluster.resolved()?;
+    let (node, _) = resolved.plan.controllers().nth(1).context("there is one controller")?;
+    let volume = &node.container.as_ref().context("no container is planned")?.volume;
+    for words in [&["rm", "-f", node.name.as_str()][..], &["volume", "rm", volume]] {
+        docker(words)?.succeeded()?;
+    }
+    compose(cluster, &["up", "-d", "--wait"])?.failed()?;
+    let told = docker(&["logs", "--tail", "3", &format!("{}-volumes", cluster.name())])?.succeeded()?.text();
+    let (_, command) = told.split_once("docker compose ").with_context(|| format!("it says: {told}"))?;
+    let command: Vec<&str> = command.split_whitespace().collect();
+    ensure!(command.contains(&node.name.as_str()), "it says: {told}");
+    compose(cluster, &command)?.succeeded()?;
+    compose(cluster, &["up", "-d", "--wait"])?.succeeded()?;
+    operate(cluster, &["health", "--wait", "1m"])?.succeeded()?;
+    Ok(())
 }
 
 fn small_in_the_projects_layout() -> Result<()> {
@@ -87,24 +172,27 @@ fn compose(cluster: &TestCluster, words: &[&str]) -> Result<Ended> {
         .within(START)
         .run()?;
     if !run.status.success() {
-        let logs = docker(&["logs", "--tail", "20", &format!("{}-users", cluster.name())])?;
-        tools::tell(&logs.text());
+        for service in ["volumes", "users", "topics"] {
+            let logs = docker(&["logs", "--tail", "20", &format!("{}-{service}", cluster.name())])?;
+            tools::tell(&logs.text());
+        }
     }
     Ok(run)
 }
 
 /// Neither the document nor what the engine shows holds a password, and each container has its health.
-fn shows_no_secret(cluster: &TestCluster) -> Result<()> {
+fn shows_no_secret(cluster: &TestCluster, services: &[&str]) -> Result<()> {
     let resolved = cluster.resolved()?;
     let document = tools::read(&cluster.state().join("docker-compose.yml"))?;
-    let mut passwords = Vec::new();
-    for user in &resolved.plan.users {
-        passwords.push(tools::read(&resolved.dir.password(&user.name))?.trim().to_owned());
-    }
+    let passwords = cluster.passwords()?;
     let containers = belongings(&cluster.id()?)?;
     let containers: Vec<&str> =
         containers.iter().filter_map(|line| line.strip_prefix("container ")).collect();
-    ensure!(containers.len() == resolved.plan.nodes.len() + 4, "there are {containers:?}");
+    for service in services {
+        let name = format!("{}-{service}", cluster.name());
+        ensure!(containers.contains(&name.as_str()), "{name} is not among {containers:?}");
+    }
+    ensure!(containers.len() == resolved.plan.nodes.len() + services.len(), "there are {containers:?}");
     for container in containers {
         let seen = docker(&["inspect", container])?.succeeded()?.text();
         let logs = docker(&["logs", container])?.succeeded()?;
@@ -126,10 +214,15 @@ fn shows_no_secret(cluster: &TestCluster) -> Result<()> {
 
 /// Topics and schemas are as planned; users and rules are what `verify` tries.
 fn holds_the_plan(cluster: &TestCluster) -> Result<()> {
-    let topics = operate(cluster, &["topics", "apply", "--dry-run", "--json"])?.succeeded()?;
-    ensure!(topics.text().contains("\"differs\":false"), "topics differ: {}", topics.text());
+    holds_topics(cluster)?;
     let resolved = cluster.resolved()?;
     ensure!(schema_ids(cluster)?.len() == resolved.plan.subjects.len());
+    Ok(())
+}
+
+fn holds_topics(cluster: &TestCluster) -> Result<()> {
+    let topics = operate(cluster, &["topics", "apply", "--dry-run", "--json"])?.succeeded()?;
+    ensure!(topics.text().contains("\"differs\":false"), "topics differ: {}", topics.text());
     Ok(())
 }
 

@@ -90,10 +90,7 @@ fn is_the_same(cluster: &TestCluster) -> Result<()> {
 /// Containers as the engine's own program sees them.
 fn made_as_promised(cluster: &TestCluster) -> Result<()> {
     let resolved = cluster.resolved()?;
-    let mut passwords = Vec::new();
-    for user in &resolved.plan.users {
-        passwords.push(tools::read(&resolved.dir.password(&user.name))?.trim().to_owned());
-    }
+    let passwords = cluster.passwords()?;
     for node in &resolved.plan.nodes {
         let seen = docker(&["inspect", node.name.as_str()])?.succeeded()?.text();
         ensure!(

@@ -1,9 +1,10 @@
 //! `docker-compose.yml` of a plan in containers.
 //!
 //! Each node is what the Docker runtime makes of it: same image, command, mounts, address, limits. What a runtime does
-//! step by step is said by dependencies here: `volumes` gives each volume to whoever owns the files, `users` writes
-//! users and access rules into ZooKeeper before a broker starts, `topics` makes the topics, and `schemas` writes into
-//! the registry. See [`setup`] for what these run, and [`write`](write::write) for the folder as a whole.
+//! step by step is said by dependencies here: `volumes` gives each volume to whoever owns the files, with what a node
+//! must find in it (KRaft: users and access rules too), `users` writes them into ZooKeeper before a broker starts,
+//! `topics` makes the topics, and `schemas` writes into the registry. See [`setup`] for what these run, and
+//! [`write`](write::write) for the folder as a whole.
 //!
 //! A service is healthy when it does its work, told without a log-in: a check must not hold a secret, and a handshake
 //! that is broken off is a line in a broker's log. A broker opens its listeners when its start is finished, so the
@@ -16,7 +17,9 @@ mod yaml;
 use yaml::Yaml;
 
 use crate::plan::containers::{self, labels};
-use crate::plan::{ClusterPlan, ContainerPlan, NetworkPlan, NodePlan, NodeRole};
+use crate::plan::{
+    CONTROLLER_LISTENER, ClusterPlan, ContainerPlan, METRICS, NetworkPlan, NodePlan, NodeRole,
+};
 use crate::spec::Metadata;
 
 /// Its name in the folder, which every version of compose looks for.
@@ -50,12 +53,6 @@ pub enum ComposeError {
     /// Its nodes are processes.
     #[error("the plan is not one of containers")]
     NoContainers,
-    /// KRaft: its users and topics are not written by a service yet.
-    #[error(
-        "a cluster with KRaft is not exported to compose by this version; export one with ZooKeeper, or run it by \
-         `cargo xtask cluster up --runtime docker`"
-    )]
-    Kraft,
 }
 
 /// What the document depends on beside the plan.
@@ -74,9 +71,6 @@ pub struct Facts<'a> {
 /// [`ComposeError`].
 pub fn document(plan: &ClusterPlan, facts: Facts<'_>) -> Result<String, ComposeError> {
     let network = plan.network.as_ref().ok_or(ComposeError::NoContainers)?;
-    if plan.metadata == Metadata::Kraft {
-        return Err(ComposeError::Kraft);
-    }
     let compose = Compose { plan, network, facts };
     let mut yaml = Yaml::new(&format!(
         "Kafka cluster {}: docker compose up -d --wait\nGenerated from the cluster's plan by `export compose`; changes \
@@ -86,14 +80,14 @@ pub fn document(plan: &ClusterPlan, facts: Facts<'_>) -> Result<String, ComposeE
     yaml.entry("name", plan.cluster.as_str());
     yaml.below("services", |yaml| {
         compose.volumes_service(yaml);
-        for node in plan.nodes_of(NodeRole::Zookeeper) {
-            compose.node(yaml, node);
+        for role in [NodeRole::Zookeeper, NodeRole::Controller] {
+            plan.nodes_of(role).for_each(|node| compose.node(yaml, node));
         }
-        compose.job(yaml, &USERS);
-        for node in plan.nodes_of(NodeRole::Broker) {
-            compose.node(yaml, node);
+        if plan.metadata == Metadata::Zookeeper {
+            compose.users_service(yaml);
         }
-        compose.job(yaml, &TOPICS);
+        plan.nodes_of(NodeRole::Broker).for_each(|node| compose.node(yaml, node));
+        compose.topics_service(yaml);
         if let Some(registry) = plan.nodes_of(NodeRole::SchemaRegistry).next() {
             compose.node(yaml, registry);
             compose.schemas_service(yaml, registry);
@@ -111,17 +105,24 @@ pub fn document(plan: &ClusterPlan, facts: Facts<'_>) -> Result<String, ComposeE
     Ok(yaml.text())
 }
 
-/// A service that writes into ZooKeeper and ends.
-struct Job {
+/// A service that does something once and ends.
+struct Job<'a> {
     name: &'static str,
-    file: &'static str,
     /// Its place in the network: behind all nodes.
     place: u32,
-    after: NodeRole,
+    /// Its script with the arguments of the same.
+    words: Vec<&'a str>,
+    /// Where its script lies.
+    folder: &'static str,
+    /// Whether it is the administrator.
+    administers: bool,
+    needs: Vec<(&'a str, &'static str)>,
 }
 
-const USERS: Job = Job { name: "users", file: setup::USERS, place: 51, after: NodeRole::Zookeeper };
-const TOPICS: Job = Job { name: "topics", file: setup::TOPICS, place: 52, after: NodeRole::Broker };
+const USERS: &str = "users";
+const TOPICS: &str = "topics";
+const USERS_PLACE: u32 = 51;
+const TOPICS_PLACE: u32 = 52;
 const SCHEMAS_PLACE: u32 = 53;
 const VOLUMES: &str = "volumes";
 const SCHEMAS: &str = "schemas";
@@ -177,6 +178,9 @@ impl Compose<'_> {
             yaml.below("volumes", |yaml| {
                 yaml.bind(&self.folder(&format!("nodes/{}", node.name)), &container.mount, false);
                 yaml.volume(&self.volume(node), &format!("{}/data", container.mount));
+                if node.listener(METRICS).is_some() {
+                    yaml.bind(&self.folder(setup::AGENT_FOLDER), containers::AGENT_FOLDER, true);
+                }
                 match node.role {
                     NodeRole::Broker => yaml.bind(&format!("./{CERTIFICATES}"), CERTIFICATES_MOUNT, true),
                     NodeRole::SchemaRegistry => {
@@ -190,19 +194,21 @@ impl Compose<'_> {
         });
     }
 
-    /// What a node of a role waits for.
+    /// What a node of a role waits for. Nodes of a quorum do not wait for each other, combined ones neither.
     fn needs(&self, role: NodeRole) -> Vec<(&str, &'static str)> {
-        match role {
-            NodeRole::Broker => self.nodes_and(NodeRole::Zookeeper, USERS.name),
-            NodeRole::SchemaRegistry => self.nodes_and(NodeRole::Broker, TOPICS.name),
+        let controllers = self.plan.nodes_of(NodeRole::Controller).next().is_some();
+        match (role, self.plan.metadata) {
+            (NodeRole::Broker, Metadata::Zookeeper) => self.nodes_and(NodeRole::Zookeeper, Some(USERS)),
+            (NodeRole::Broker, Metadata::Kraft) if controllers => self.nodes_and(NodeRole::Controller, None),
+            (NodeRole::SchemaRegistry, _) => self.nodes_and(NodeRole::Broker, Some(TOPICS)),
             _ => vec![(VOLUMES, ENDED)],
         }
     }
 
     /// Nodes of a role, which must be healthy, and a job, which must have ended.
-    fn nodes_and<'s>(&'s self, role: NodeRole, job: &'s str) -> Vec<(&'s str, &'static str)> {
+    fn nodes_and<'s>(&'s self, role: NodeRole, job: Option<&'s str>) -> Vec<(&'s str, &'static str)> {
         let nodes = self.plan.nodes_of(role).map(|node| (self.service(node), HEALTHY));
-        nodes.chain([(job, ENDED)]).collect()
+        nodes.chain(job.map(|job| (job, ENDED))).collect()
     }
 
     /// What tells that a node works.
@@ -213,13 +219,11 @@ impl Compose<'_> {
         };
         match node.role {
             NodeRole::Zookeeper => {
-                let client = listens(inside("CLIENT"));
-                if self.plan.nodes_of(NodeRole::Zookeeper).count() == 1 {
-                    return client;
-                }
-                // A leader has a follower at its quorum's port, a follower is at the leader's.
-                let quorum = inside("QUORUM");
-                format!("{client} && grep -Eqs ':{quorum:04X} ([0-9A-F]+:[0-9A-F]+ )?01 ' {SOCKETS}")
+                in_quorum(self.plan.nodes_of(node.role).count(), listens(inside("CLIENT")), inside("QUORUM"))
+            }
+            NodeRole::Controller => {
+                let port = inside(CONTROLLER_LISTENER);
+                in_quorum(self.plan.nodes_of(node.role).count(), listens(port), port)
             }
             NodeRole::SchemaRegistry => {
                 let port = inside("HTTP");
@@ -293,7 +297,7 @@ impl Compose<'_> {
     }
 
     /// Gives new volumes to the owner of the files, with what a node must find in its data. It is the only service that
-    /// is root, and it has no network and sees no secret.
+    /// is root, and it has no network. Of secrets it sees the keys that KRaft's controllers keep of users.
     fn volumes_service(&self, yaml: &mut Yaml) {
         let name = format!("{}-{VOLUMES}", self.plan.cluster);
         yaml.below(VOLUMES, |yaml| {
@@ -319,24 +323,51 @@ impl Compose<'_> {
         });
     }
 
-    fn job(&self, yaml: &mut Yaml, job: &Job) {
-        let last = job.name == TOPICS.name && self.plan.nodes_of(NodeRole::SchemaRegistry).next().is_none();
+    /// Writes users and access rules into ZooKeeper.
+    fn users_service(&self, yaml: &mut Yaml) {
+        let job = Job {
+            name: USERS,
+            place: USERS_PLACE,
+            words: vec![setup::APPLY, setup::USERS],
+            folder: setup::ZOOKEEPER_FOLDER,
+            administers: false,
+            needs: self.nodes_and(NodeRole::Zookeeper, None),
+        };
+        self.job(yaml, &job, false);
+    }
+
+    /// Makes the topics: as znodes, or through the brokers.
+    fn topics_service(&self, yaml: &mut Yaml) {
+        let zookeeper = self.plan.metadata == Metadata::Zookeeper;
+        let job = Job {
+            name: TOPICS,
+            place: TOPICS_PLACE,
+            words: if zookeeper { vec![setup::APPLY, setup::TOPICS] } else { vec![setup::TOPICS_SCRIPT] },
+            folder: if zookeeper { setup::ZOOKEEPER_FOLDER } else { setup::KAFKA_FOLDER },
+            administers: !zookeeper,
+            needs: self.nodes_and(NodeRole::Broker, zookeeper.then_some(USERS)),
+        };
+        self.job(yaml, &job, self.plan.nodes_of(NodeRole::SchemaRegistry).next().is_none());
+    }
+
+    fn job(&self, yaml: &mut Yaml, job: &Job<'_>, stay: bool) {
         yaml.below(job.name, |yaml| {
             self.surroundings(yaml, &format!("{}-{}", self.plan.cluster, job.name), self.kafka_image());
             yaml.entry("restart", "on-failure:3");
-            yaml.list("entrypoint", &["sh", &format!("{SETUP_MOUNT}/{}", setup::APPLY)]);
-            let stay: &[&str] = if last { &[setup::STAY] } else { &[] };
-            yaml.list("command", &[&[job.file], stay].concat());
+            let (script, arguments) = job.words.split_first().unwrap_or((&"", &[]));
+            yaml.list("entrypoint", &["sh", &format!("{SETUP_MOUNT}/{script}")]);
+            let last: &[&str] = if stay { &[setup::STAY] } else { &[] };
+            yaml.list("command", &[arguments, last].concat());
             self.labels(yaml, None);
             self.connected(yaml, self.network.subnet.address(job.place));
-            yaml.below("volumes", |yaml| yaml.bind(&self.folder(setup::ZOOKEEPER_FOLDER), SETUP_MOUNT, true));
-            let mut needs: Vec<(&str, &str)> =
-                self.plan.nodes_of(job.after).map(|node| (self.service(node), HEALTHY)).collect();
-            if job.after != NodeRole::Zookeeper {
-                needs.push((USERS.name, ENDED));
-            }
-            self.depends(yaml, &needs);
-            if last {
+            yaml.below("volumes", |yaml| {
+                yaml.bind(&self.folder(job.folder), SETUP_MOUNT, true);
+                if job.administers {
+                    yaml.bind(&format!("./{CERTIFICATES}"), CERTIFICATES_MOUNT, true);
+                }
+            });
+            self.depends(yaml, &job.needs);
+            if stay {
                 stays(yaml);
             }
         });
@@ -364,6 +395,15 @@ impl Compose<'_> {
 
 /// The kernel's tables of sockets; a JVM may use either for IPv4.
 const SOCKETS: &str = "/proc/net/tcp /proc/net/tcp6";
+
+/// That a node listens, and where it is one of several that it has found another: a leader has a follower at its quorum's
+/// port, a follower is at the leader's.
+fn in_quorum(members: usize, listens: String, port: u16) -> String {
+    if members == 1 {
+        return listens;
+    }
+    format!("{listens} && grep -Eqs ':{port:04X} ([0-9A-F]+:[0-9A-F]+ )?01 ' {SOCKETS}")
+}
 
 fn stays(yaml: &mut Yaml) {
     // What only waits is no process that ends on a signal by itself.

@@ -120,7 +120,7 @@ fn gc_log(path: &str) -> String {
 }
 
 /// A quoted argument; inside quotes the launcher reads a backslash as an escape.
-fn quote(argument: &str) -> String {
+pub(crate) fn quote(argument: &str) -> String {
     format!("\"{}\"", argument.replace('\\', "\\\\").replace('"', "\\\""))
 }
 

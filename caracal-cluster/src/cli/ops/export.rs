@@ -34,17 +34,23 @@ pub enum ExportCommand {
     ///
     /// Writes `docker-compose.yml` with all that it mounts: the same nodes as those of `cluster up --runtime docker`, with
     /// authorities and passwords of their own, never those of a cluster that runs here. Services that end by
-    /// themselves write users and access rules before the brokers start, then topics and schemas, so everything is
-    /// there when `up --wait` returns. The folder is a state directory: `verify`, `health`, `users` and the others work
-    /// on it with --state-dir.
+    /// themselves give users and access rules to ZooKeeper, or to KRaft's controllers as their first data, before the
+    /// brokers start, then make topics and schemas, so everything is there when `up --wait` returns. The folder is a
+    /// state directory: `verify`, `health`, `users` and the others work on it with --state-dir.
+    ///
+    /// After `users add` or `users set-password` on it export again: until then `docker compose down -v` and `up` begin with
+    /// the users and passwords of before. With KRaft users and access rules are written once, when a volume is new: what
+    /// the description gains later is made by `users add` and `acls add`.
     ///
     /// Changes: the folder. One that is an export already is brought up to date and keeps its authorities and
     /// passwords; one with other files is refused, unless --force. With --dry-run nothing is written, and the
-    /// document is printed. Needs neither Java nor Docker.
+    /// document is printed. Needs neither Java nor Docker; for `[metrics] enabled = true` the agent, which Maven
+    /// fetches when it is not in the cache.
     ///
     /// Examples:
     ///     cargo xtask export compose --output caracal-compose
-    ///     cargo xtask export compose --output ci --images local --dry-run
+    ///     cargo xtask export compose --metadata kraft --output kraft-compose
+    ///     cargo xtask export compose --output ci --profile minimal --images local-apache --dry-run
     ///     cargo xtask verify --state-dir caracal-compose
     #[command(verbatim_doc_comment, after_long_help = exit::HELP)]
     Compose(ComposeArgs),
@@ -121,12 +127,12 @@ pub(super) async fn run(command: &ExportCommand) -> ExitCode {
         ExportCommand::Compose(args) => {
             let target = Target { name: args.name.clone(), state_dir: Some(args.output.clone()) };
             let call = Call::new("export compose", &Common { target, reporting: args.reporting });
-            ended(&call, async { composed(&call, args) }).await
+            ended(&call, composed(&call, args)).await
         }
     }
 }
 
-fn composed(call: &Call, args: &ComposeArgs) -> Result<u8, Failure> {
+async fn composed(call: &Call, args: &ComposeArgs) -> Result<u8, Failure> {
     let place = PlaceArgs {
         images: args.images.clone(),
         subnet: args.subnet,
@@ -141,7 +147,7 @@ fn composed(call: &Call, args: &ComposeArgs) -> Result<u8, Failure> {
         force: args.force,
         dry_run: args.dry_run,
     };
-    let report = write::write(&wanted)?;
+    let report = write::write(&wanted).await?;
     call.report(&report, || match &report.document {
         Some(document) => document.trim_end().to_owned(),
         None => format!(

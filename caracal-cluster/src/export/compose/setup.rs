@@ -1,28 +1,39 @@
 //! What the services run that are no nodes: texts only, made from the plan.
 //!
-//! Users, access rules and topics are znodes, written as Kafka itself writes them, by the command line that ZooKeeper's
+//! With ZooKeeper users, access rules and topics are znodes, written as Kafka itself writes them, by the command line that ZooKeeper's
 //! jar has: one JVM for all of them, its commands by standard input. Kafka's own tools would need one JVM a topic and a
 //! password, and could not make the users at all before a broker runs. Only what is not there is created, so a second
 //! run changes nothing that was changed since.
+//!
+//! With KRaft users and access rules are in the controllers' data before anything runs; see [`kraft`] for the topics.
+
+mod kraft;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::SETUP_MOUNT;
+use crate::admin::AclBinding;
+use crate::admin::acls::{ANY_HOST, OPERATION_NAMES, PATTERN_NAMES, RESOURCE_NAMES, named};
 use crate::names::UserName;
 use crate::plan::jvm::CONSOLE;
-use crate::plan::{
-    AclRule, ClusterPlan, FilePlan, NodeRole, Operation, PatternKind, REGISTRY_API_PATH, ResourceKind,
-};
+use crate::plan::{AclRule, ClusterPlan, FilePlan, NodeRole, PatternKind, REGISTRY_API_PATH};
+use crate::spec::Metadata;
 use crate::zookeeper::users::user_path;
 
 /// Below the cluster's directory: what is mounted into each kind of service.
 pub const VOLUMES_FOLDER: &str = "setup/volumes";
 /// The same for those that write into ZooKeeper.
 pub const ZOOKEEPER_FOLDER: &str = "setup/zookeeper";
+/// The same for what makes topics in a cluster with KRaft; no secrets.
+pub const KAFKA_FOLDER: &str = "setup/kafka";
 /// The same for the registry and whoever writes into it; no secrets.
 pub const REGISTRY_FOLDER: &str = "setup/registry";
+/// The metrics agent, which no image has; mounted into nodes that serve metrics.
+pub const AGENT_FOLDER: &str = "setup/agent";
+/// Folders whose files are as many as there are topics or schemas: what is left of an earlier plan must go.
+pub(super) const LISTS: [&str; 2] = ["setup/kafka/topics", "setup/registry/write"];
 
 /// Commands that make users and access rules; it holds keys derived from passwords.
 pub const USERS: &str = "users.zk";
@@ -36,6 +47,7 @@ pub const TRUSTSTORE: &str = "secrets/control.truststore.pem";
 /// Scripts.
 pub(super) const PREPARE: &str = "prepare.sh";
 pub(super) const APPLY: &str = "apply.sh";
+pub(super) const TOPICS_SCRIPT: &str = "topics.sh";
 pub(super) const REGISTER: &str = "register.sh";
 pub(super) const HTTP: &str = "http.sh";
 /// The request by which the registry is asked whether it answers.
@@ -47,11 +59,52 @@ pub(super) const DONE: &str = "/tmp/done";
 
 const PREPARE_TEXT: &str = r#"#!/bin/sh
 # Gives each node's volume to the owner of its files, with what the node must find in it. One that has data keeps it.
+# Called with the owner, then controllers that may begin empty although others have data.
 set -eu
+owner=$1
+shift
+
+is_new() {
+    [ -e "$1/.unfinished" ] || [ -z "$(ls -A "$1")" ]
+}
+
+same() {
+    [ "$(grep "^$1=" "$2/meta.properties")" = "$(grep -s "^$1=" "$3/meta.properties")" ]
+}
+
+lost= kept=
 for to in /to/*; do
-    if [ -z "$(ls -A "$to")" ]; then
+    node=${to##*/}
+    if [ ! -e "/from/$node/meta.properties" ]; then
+        continue
+    elif ! is_new "$to" && { ! same cluster.id "/from/$node" "$to" || ! same node.id "/from/$node" "$to"; }; then
+        echo "the volume of $node has data of another cluster or of nobody: move it away, or delete it by" \
+            "docker compose down -v" >&2
+        exit 1
+    elif grep -qsxF "$node" "${0%/*}/controllers"; then
+        if [ -e "$to/__cluster_metadata-0" ]; then
+            kept="$kept $node"
+        elif is_new "$to"; then
+            case " $* " in
+                *" $node "*) ;;
+                *) lost="$lost $node" ;;
+            esac
+        fi
+    fi
+done
+# Without its log it could help one to the lead that lacks what was committed.
+if [ -n "$lost" ] && [ -n "$kept" ]; then
+    echo "no data any more:$lost; still there:$kept. Restore the volume. Or, only while most controllers run:" \
+        "docker compose run --rm volumes $owner$lost" >&2
+    exit 1
+fi
+
+for to in /to/*; do
+    if is_new "$to"; then
+        : > "$to/.unfinished"
         cp -R "/from/${to##*/}/." "$to"
-        chown -R "$1" "$to"
+        chown -R "$owner" "$to"
+        rm "$to/.unfinished"
     fi
 done
 echo "the volumes are there"
@@ -120,19 +173,34 @@ exec sleep infinity
 
 /// Everything but [`USERS`], with paths below the cluster's directory.
 pub fn files(plan: &ClusterPlan) -> Vec<FilePlan> {
-    let file = |folder: &str, name: &str, text: String| FilePlan { path: format!("{folder}/{name}"), text };
-    let mut files = vec![
-        file(VOLUMES_FOLDER, PREPARE, PREPARE_TEXT.to_owned()),
+    let mut files = vec![file(VOLUMES_FOLDER, PREPARE, PREPARE_TEXT.to_owned())];
+    files.extend(match plan.metadata {
+        Metadata::Zookeeper => zookeeper(plan),
+        Metadata::Kraft => kraft::files(plan),
+    });
+    files.extend(plan.nodes_of(NodeRole::SchemaRegistry).flat_map(|node| registry(plan, node.name.as_str())));
+    files
+}
+
+fn file(folder: &str, name: &str, text: String) -> FilePlan {
+    FilePlan { path: format!("{folder}/{name}"), text }
+}
+
+fn zookeeper(plan: &ClusterPlan) -> Vec<FilePlan> {
+    vec![
         file(ZOOKEEPER_FOLDER, APPLY, APPLY_TEXT.to_owned()),
         file(ZOOKEEPER_FOLDER, "java.args", java_arguments(plan)),
-        file(ZOOKEEPER_FOLDER, "log4j.properties", format!("log4j.rootLogger=WARN, console\n{CONSOLE}")),
+        file(ZOOKEEPER_FOLDER, LOGGING, logging()),
         file(ZOOKEEPER_FOLDER, TOPICS, topics(plan)),
+    ]
+}
+
+fn registry(plan: &ClusterPlan, host: &str) -> Vec<FilePlan> {
+    let mut files = vec![
+        file(REGISTRY_FOLDER, HTTP, HTTP_TEXT.to_owned()),
+        file(REGISTRY_FOLDER, REGISTER, REGISTER_TEXT.to_owned()),
+        file(REGISTRY_FOLDER, ASK, request("GET", host, "/subjects", None)),
     ];
-    let Some(registry) = plan.nodes_of(NodeRole::SchemaRegistry).next() else { return files };
-    let host = registry.name.as_str();
-    files.push(file(REGISTRY_FOLDER, HTTP, HTTP_TEXT.to_owned()));
-    files.push(file(REGISTRY_FOLDER, REGISTER, REGISTER_TEXT.to_owned()));
-    files.push(file(REGISTRY_FOLDER, ASK, request("GET", host, "/subjects", None)));
     if let Some(level) = plan.subjects.first().map(|subject| &subject.compatibility) {
         let text = request("PUT", host, "/config", Some(&json!({ "compatibility": level })));
         files.push(file(REGISTRY_FOLDER, "write/00-compatibility.http", text));
@@ -158,10 +226,30 @@ fn request(method: &str, host: &str, path: &str, body: Option<&Value>) -> String
     )
 }
 
-/// Arguments of ZooKeeper's own command line, with the certificate by which the first users are written.
-fn java_arguments(plan: &ClusterPlan) -> String {
+/// Arguments of a JVM that only carries out a few commands; which class it runs comes behind them.
+fn short_jvm(heap_mib: u32) -> String {
+    format!(
+        "-Xmx{heap_mib}m\n-XX:+UseSerialGC\n-XX:TieredStopAtLevel=1\n-XX:-UsePerfData\n-Djava.io.tmpdir=/tmp\n\
+         -Dlog4j.configuration=file://{SETUP_MOUNT}/{LOGGING}\n"
+    )
+}
+
+/// The log configuration of such a JVM.
+const LOGGING: &str = "log4j.properties";
+
+fn logging() -> String {
+    format!("log4j.rootLogger=WARN, console\n{CONSOLE}")
+}
+
+/// The class path of Kafka's and ZooKeeper's jars in a broker's image.
+fn class_path(plan: &ClusterPlan) -> String {
     let broker = plan.nodes_of(NodeRole::Broker).next().and_then(|node| node.container.as_ref());
     let jars = broker.and_then(|container| container.layout).unwrap_or_default().jars();
+    format!("-cp\n\"{jars}/*\"\n")
+}
+
+/// Arguments of ZooKeeper's own command line, with the certificate by which the first users are written.
+fn java_arguments(plan: &ClusterPlan) -> String {
     let ensemble: Vec<String> = plan
         .nodes_of(NodeRole::Zookeeper)
         .filter_map(|node| Some(node.listener("CLIENT")?.among_nodes().to_string()))
@@ -170,16 +258,16 @@ fn java_arguments(plan: &ClusterPlan) -> String {
         format!("-Dzookeeper.ssl.{kind}.location={SETUP_MOUNT}/{path}\n-Dzookeeper.ssl.{kind}.type=PEM\n")
     };
     [
-        "-Xmx64m\n-XX:+UseSerialGC\n-XX:TieredStopAtLevel=1\n-XX:-UsePerfData\n-Djava.io.tmpdir=/tmp\n",
-        &format!("-Dlog4j.configuration=file://{SETUP_MOUNT}/log4j.properties\n"),
+        &short_jvm(64),
         "-Dzookeeper.client.secure=true\n",
         "-Dzookeeper.clientCnxnSocket=org.apache.zookeeper.ClientCnxnSocketNetty\n",
         &store("keyStore", KEYSTORE),
         &store("trustStore", TRUSTSTORE),
         "-Dzookeeper.ssl.hostnameVerification=true\n",
         "-Dzookeeper.ssl.protocol=TLSv1.3\n-Dzookeeper.ssl.enabledProtocols=TLSv1.3,TLSv1.2\n",
-        &format!("-cp\n\"{jars}/*\"\norg.apache.zookeeper.ZooKeeperMain\n"),
-        &format!("-server\n{}\n-timeout\n20000\n-waitforconnection\n", ensemble.join(",")),
+        &class_path(plan),
+        &format!("org.apache.zookeeper.ZooKeeperMain\n-server\n{}\n", ensemble.join(",")),
+        "-timeout\n20000\n-waitforconnection\n",
     ]
     .concat()
 }
@@ -222,36 +310,24 @@ pub fn users(plan: &ClusterPlan, credentials: &BTreeMap<UserName, String>) -> St
 
 /// Where the authoriser keeps the rules of a resource.
 fn resource(rule: &AclRule) -> String {
-    let kind = match rule.resource {
-        ResourceKind::Cluster => "Cluster",
-        ResourceKind::Topic => "Topic",
-        ResourceKind::Group => "Group",
-        ResourceKind::TransactionalId => "TransactionalId",
-    };
+    let binding = AclBinding::from(rule);
+    let kind = named(RESOURCE_NAMES, binding.resource_type, "resource type");
     match rule.pattern {
         PatternKind::Literal => format!("/kafka-acl/{kind}/{}", rule.name),
-        PatternKind::Prefixed => format!("/kafka-acl-extended/prefixed/{kind}/{}", rule.name),
+        PatternKind::Prefixed => {
+            let pattern = named(PATTERN_NAMES, binding.pattern_type, "pattern type");
+            format!("/kafka-acl-extended/{pattern}/{kind}/{}", rule.name)
+        }
     }
 }
 
 fn acl(rule: &AclRule) -> Value {
-    let operation = match rule.operation {
-        Operation::All => "All",
-        Operation::Read => "Read",
-        Operation::Write => "Write",
-        Operation::Create => "Create",
-        Operation::Delete => "Delete",
-        Operation::Alter => "Alter",
-        Operation::Describe => "Describe",
-        Operation::DescribeConfigs => "DescribeConfigs",
-        Operation::AlterConfigs => "AlterConfigs",
-        Operation::IdempotentWrite => "IdempotentWrite",
-    };
+    let binding = AclBinding::from(rule);
     json!({
-        "principal": format!("User:{}", rule.user),
+        "principal": binding.principal,
         "permissionType": "Allow",
-        "operation": operation,
-        "host": "*",
+        "operation": named(OPERATION_NAMES, binding.operation, "operation"),
+        "host": ANY_HOST,
     })
 }
 

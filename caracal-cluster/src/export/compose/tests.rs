@@ -6,9 +6,10 @@ use tempfile::TempDir;
 
 use super::write::{ComposeReport, Wanted, write};
 use super::*;
+use crate::kraft as kraft_data;
 use crate::ops::OpsError;
 use crate::plan::containers::tests::same_but_for_addresses;
-use crate::plan::tests::{contained_plan, default_plan};
+use crate::plan::tests::{contained_plan, default_plan, golden_inputs};
 use crate::plan::{Operation, PatternKind, ResourceKind};
 use crate::properties;
 use crate::spec::Overrides;
@@ -16,10 +17,8 @@ use crate::spec::Overrides;
 const FACTS: Facts<'_> = Facts { cluster_id: "id", owner: "1000:1000" };
 
 #[test]
-fn only_plans_of_containers_with_zookeeper_are_exported() {
+fn only_plans_of_containers_are_exported() {
     assert_eq!(document(&default_plan(), FACTS), Err(ComposeError::NoContainers));
-    let kraft = ClusterPlan { metadata: Metadata::Kraft, ..contained_plan() };
-    assert!(document(&kraft, FACTS).unwrap_err().to_string().contains("export one with ZooKeeper"));
 }
 
 #[test]
@@ -88,8 +87,16 @@ fn a_request_says_how_long_its_body_is() {
 }
 
 fn export(folder: &Path, force: bool) -> Result<ComposeReport, OpsError> {
-    let overrides = Overrides::default();
-    write(&Wanted { folder, name: None, spec_file: None, overrides, force, dry_run: false })
+    export_with(folder, Overrides::default(), force)
+}
+
+fn export_with(folder: &Path, overrides: Overrides, force: bool) -> Result<ComposeReport, OpsError> {
+    written(&Wanted { folder, name: None, spec_file: None, overrides, force, dry_run: false })
+}
+
+fn written(wanted: &Wanted<'_>) -> Result<ComposeReport, OpsError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(write(wanted))
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
@@ -150,6 +157,120 @@ fn a_second_export_keeps_authorities_and_passwords_and_another_one_has_its_own()
     }
 }
 
+fn kraft() -> Overrides {
+    Overrides { metadata: Some(Metadata::Kraft), ..Overrides::default() }
+}
+
+#[test]
+fn nodes_of_kraft_find_who_they_are_and_controllers_alone_the_users() {
+    let temp = TempDir::new().unwrap();
+    let folder = temp.path().join("export");
+    export_with(&folder, kraft(), false).unwrap();
+    let nodes = folder.join("clusters/caracal/nodes");
+    let read = |node: &str, file: &str| std::fs::read(nodes.join(node).join("data").join(file)).unwrap();
+    let holds = |bytes: &[u8], name: &str| bytes.windows(name.len()).any(|at| at == name.as_bytes());
+    let mut ids = Vec::new();
+    for (node, id) in [("caracal-controller-2", "102"), ("caracal-kafka-2", "2")] {
+        let meta = String::from_utf8(read(node, kraft_data::META)).unwrap();
+        assert_eq!(kraft_data::meta_value(&meta, "node.id"), Some(id));
+        ids.push(kraft_data::meta_value(&meta, "cluster.id").unwrap().to_owned());
+        let first = read(node, kraft_data::CHECKPOINT);
+        let controls = node.contains("controller");
+        assert!(holds(&first, "metadata.version"), "{node} has no level of metadata");
+        assert_eq!(holds(&first, "broker-a"), controls, "users of {node}");
+        assert_eq!(holds(&first, "User:producer"), controls, "rules of {node}");
+    }
+    assert_eq!(ids[0], ids[1], "nodes of two clusters");
+    for path in files_below(&folder) {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
+    }
+    for password in files_below(&folder.join("clusters/caracal/passwords")) {
+        let secret = std::fs::read_to_string(&password).unwrap();
+        for path in files_below(&nodes).iter().chain(&files_below(&folder.join("clusters/caracal/setup"))) {
+            let allowed = path.ends_with("secrets/passwords/inter-broker")
+                || path.components().any(|part| part.as_os_str() == "secrets");
+            assert!(allowed || !holds(&std::fs::read(path).unwrap(), &secret), "{}", path.display());
+        }
+    }
+    // Who a node is stays; what is written at its first start follows the passwords.
+    let before = read("caracal-controller-1", kraft_data::META);
+    assert!(export_with(&folder, kraft(), false).unwrap().existed);
+    assert_eq!(read("caracal-controller-1", kraft_data::META), before);
+}
+
+#[test]
+fn brokers_wait_for_controllers_of_their_own_and_combined_ones_for_nobody() {
+    let separate = document(&of_kraft(""), FACTS).unwrap();
+    let broker = service(&separate, "kafka-1");
+    for at in 1..=3 {
+        let wanted = format!("controller-{at}:\n        condition: \"service_healthy\"");
+        assert!(broker.contains(&wanted), "{broker}");
+    }
+    assert!(service(&separate, "controller-1").contains(":2386 ([0-9A-F]+:[0-9A-F]+ )?01 "));
+    assert!(!separate.contains("  users:"), "there is no ZooKeeper to write into");
+    let topics = service(&separate, "topics");
+    assert!(
+        topics.contains(CERTIFICATES_MOUNT) && topics.contains("kafka-3:\n        condition"),
+        "{topics}"
+    );
+    let combined = document(&of_kraft("[kafka]\nroles = \"combined\"\n"), FACTS).unwrap();
+    assert!(!combined.contains("controller-1:"), "{combined}");
+    let depends = service(&combined, "kafka-1");
+    let depends = depends.split_once("depends_on:").unwrap().1;
+    assert!(depends.contains("volumes:") && !depends.contains(HEALTHY), "{depends}");
+}
+
+#[test]
+fn a_minimal_export_ends_with_its_topics_and_mounts_the_agent_where_metrics_are_wanted() {
+    let text = "profile = \"minimal\"\n[metrics]\nenabled = true\n";
+    let document = document(&of_spec(text), FACTS).unwrap();
+    let topics = service(&document, "topics");
+    assert!(topics.contains("command: [\"stay\"]") && topics.contains("healthcheck:"), "{topics}");
+    assert!(!document.contains("schema-registry") && !document.contains("schemas:"));
+    let node = service(&document, "kafka-1");
+    assert!(node.contains("setup/agent\"\n        target: \"/caracal/agent\""), "{node}");
+}
+
+#[test]
+fn topics_of_kraft_are_asked_for_with_everything_that_is_planned() {
+    let plan = of_kraft("");
+    let files = setup::files(&plan);
+    for topic in &plan.topics {
+        let path = format!("{}/topics/{}.args", setup::KAFKA_FOLDER, topic.name);
+        let text = &files.iter().find(|file| file.path == path).unwrap().text;
+        for (key, value) in &topic.config {
+            assert!(text.contains(&format!("\"--config\"\n\"{key}={value}\"\n")), "{text}");
+        }
+        assert!(text.contains(&format!("\"--partitions\"\n\"{}\"", topic.partitions)), "{text}");
+    }
+    let prepare = &files.iter().find(|file| file.path.ends_with(setup::PREPARE)).unwrap().text;
+    for name in [kraft_data::META, kraft_data::METADATA_LOG] {
+        assert!(prepare.contains(&format!("/{name}\"")), "the script does not know {name}");
+    }
+}
+
+/// A service of a document.
+fn service<'a>(document: &'a str, name: &str) -> &'a str {
+    let (_, rest) = document.split_once(&format!("\n  {name}:\n")).unwrap();
+    rest.split("\n\n").next().unwrap()
+}
+
+fn of_kraft(rest: &str) -> ClusterPlan {
+    of_spec(&format!("metadata = \"kraft\"\n{rest}"))
+}
+
+fn of_spec(text: &str) -> ClusterPlan {
+    let spec = crate::spec::ClusterSpec::parse(text, "the test").unwrap();
+    let inputs = crate::plan::PlanInputs {
+        directory: containers::CONTAINER_DIRECTORY.to_owned(),
+        placement: crate::plan::Placement::Containers(crate::spec::Subnet::GUIDE),
+        metrics_agent: format!("{}/agent.jar", containers::AGENT_FOLDER),
+        ..golden_inputs(&spec)
+    };
+    crate::plan::plan(&spec, &inputs).unwrap()
+}
+
 #[test]
 fn a_folder_with_other_files_is_taken_by_force_only() {
     let temp = TempDir::new().unwrap();
@@ -170,7 +291,7 @@ fn a_folder_with_other_files_is_taken_by_force_only() {
         force: false,
         dry_run: false,
     };
-    assert!(write(&wanted).unwrap_err().to_string().contains("an export of cluster `caracal`"));
+    assert!(written(&wanted).unwrap_err().to_string().contains("an export of cluster `caracal`"));
 }
 
 #[test]

@@ -19,12 +19,15 @@ use super::{
 };
 use crate::credentials::{ClientFiles, Credentials, CredentialsError, NodeFiles};
 use crate::dir::{DirError, StateRoot};
+use crate::distribution::{Artifact, Tools};
+use crate::lifecycle::StepError;
 use crate::lifecycle::cluster::{Cluster, Described};
+use crate::lifecycle::steps::format::Formatter;
 use crate::names::{ClusterName, UserName};
 use crate::ops::OpsError;
-use crate::plan::{BOOTSTRAP_CERTIFICATE, Ca, ClusterPlan, METRICS, NodeRole, Role};
+use crate::plan::{BOOTSTRAP_CERTIFICATE, Ca, ClusterPlan, NodeRole, Role};
 use crate::properties::{self, Properties};
-use crate::spec::{Overrides, RuntimeKind};
+use crate::spec::{Metadata, Overrides, RuntimeKind};
 
 /// What an export is made from.
 #[derive(Clone, Debug)]
@@ -68,7 +71,7 @@ pub struct ComposeReport {
 ///
 /// # Errors
 /// [`OpsError::Refused`] when the folder holds something else, or the plan cannot be exported.
-pub fn write(wanted: &Wanted<'_>) -> Result<ComposeReport, OpsError> {
+pub async fn write(wanted: &Wanted<'_>) -> Result<ComposeReport, OpsError> {
     let root = StateRoot::at(wanted.folder)?;
     let existed = root.path().join(FILE).exists();
     takes(&root, existed, wanted)?;
@@ -86,6 +89,9 @@ pub fn write(wanted: &Wanted<'_>) -> Result<ComposeReport, OpsError> {
     let text = rendered(&cluster, &owner(root.path()))?;
     credentials_of(&cluster).apply()?;
     write_files(&cluster)?;
+    if cluster.spec.metrics.enabled {
+        write_agent(&cluster).await?;
+    }
     write_top(&cluster, &root, &text)?;
     cluster.remember_carried_out()?;
     Ok(report(&cluster, &root, existed, None))
@@ -110,14 +116,8 @@ fn takes(root: &StateRoot, existed: bool, wanted: &Wanted<'_>) -> Result<(), Ops
 }
 
 fn rendered(cluster: &Cluster, owner: &str) -> Result<String, OpsError> {
-    let plan = &cluster.plan;
-    if plan.nodes.iter().any(|node| node.listener(METRICS).is_some()) {
-        return Err(OpsError::refused(
-            "metrics are not exported to compose by this version: leave `metrics.enabled` out of the description",
-        ));
-    }
     let facts = Facts { cluster_id: &cluster.record.cluster_id, owner };
-    document(plan, facts).map_err(|error| OpsError::refused(error.to_string()))
+    document(&cluster.plan, facts).map_err(|error| OpsError::refused(error.to_string()))
 }
 
 fn report(cluster: &Cluster, root: &StateRoot, existed: bool, document: Option<String>) -> ComposeReport {
@@ -158,15 +158,59 @@ fn write_files(cluster: &Cluster) -> Result<(), OpsError> {
         }
     }
     ClientFiles::write_all(&wanting)?;
+    for list in setup::LISTS {
+        forget(&dir.path().join(list))?;
+    }
     for file in setup::files(plan) {
         dir.write(&dir.path().join(&file.path), file.text.as_bytes())?;
     }
+    match plan.metadata {
+        Metadata::Zookeeper => write_users(cluster, &credentials),
+        Metadata::Kraft => {
+            let formatter = Formatter::new(cluster, &credentials)?;
+            plan.kraft_nodes().try_for_each(|node| formatter.format(node, OffsetDateTime::now_utc()))?;
+            Ok(())
+        }
+    }
+}
+
+/// Removes a folder of an earlier export; one that is not there is none.
+fn forget(folder: &Path) -> Result<(), OpsError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(OpsError::File { path: folder.display().to_string(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What writes users and access rules into ZooKeeper.
+fn write_users(cluster: &Cluster, credentials: &Credentials<'_>) -> Result<(), OpsError> {
+    let (plan, dir) = (&cluster.plan, &cluster.dir);
     let folder = dir.path().join(setup::ZOOKEEPER_FOLDER);
-    let users = setup::users(plan, &scram_records(&credentials, plan)?);
+    let users = setup::users(plan, &scram_records(credentials, plan)?);
     dir.write(&folder.join(setup::USERS), users.as_bytes())?;
     let keystore = stores::keystore_pem(&credentials.issued(BOOTSTRAP_CERTIFICATE)?);
     dir.write(&folder.join(setup::KEYSTORE), keystore.expose_secret().as_bytes())?;
     dir.write(&folder.join(setup::TRUSTSTORE), credentials.authority_pem(Ca::Control)?.as_bytes())?;
+    Ok(())
+}
+
+/// The metrics agent: from the cache, or fetched into it.
+async fn write_agent(cluster: &Cluster) -> Result<(), OpsError> {
+    let agent = Artifact::metrics_agent();
+    let step = |error: StepError| OpsError::from(error);
+    let installed = cluster.cache.install(agent, &Tools::default(), &|_| {}).await;
+    let installed = installed.map_err(|error| step(error.into()))?;
+    installed.verify().await.map_err(|error| step(error.into()))?;
+    let to = cluster.dir.path().join(setup::AGENT_FOLDER);
+    forget(&to)?;
+    for file in agent.lock().files() {
+        let path = cluster.cache.directory(agent).join(file.name());
+        let bytes = std::fs::read(&path)
+            .map_err(|source| OpsError::File { path: path.display().to_string(), source })?;
+        cluster.dir.write(&to.join(file.name()), &bytes)?;
+    }
     Ok(())
 }
 
@@ -252,6 +296,16 @@ fn environment(plan: &ClusterPlan, owner: &str) -> String {
 
 fn readme(plan: &ClusterPlan) -> String {
     let cluster = &plan.cluster;
+    let first = match plan.metadata {
+        Metadata::Zookeeper => {
+            "Users and access rules are written into ZooKeeper before the brokers start, where they are not there yet."
+        }
+        Metadata::Kraft => {
+            "Users and access rules are in the controllers' volumes from their first start and are not written a second\n\
+             time: what the description gains later is made by `cargo xtask users add` and `acls add`. A controller whose\n\
+             volume is gone is made again only on demand: `docker compose up` says how."
+        }
+    };
     format!(
         "# Kafka cluster {cluster}\n\n\
          Made by `cargo xtask export compose`; this folder holds private keys and passwords of its own, of no other cluster.\n\n\
@@ -263,6 +317,10 @@ fn readme(plan: &ClusterPlan) -> String {
          --bootstrap-server localhost:9092 --command-config {CERTIFICATES_MOUNT}/client.properties\n\
          cargo xtask verify --name {cluster} --state-dir .    # from the repository; so work health, users, topics ...\n\
          ```\n\n\
+         {first}\n\n\
+         After `cargo xtask users set-password`, or `users add`, export once more (the same command, the same folder): what\n\
+         the next `up` reads has the old passwords until then, and a cluster that begins anew (`down -v`) would have them\n\
+         again.\n\n\
          A service gets its folder of `clusters/{cluster}/clients`; the paths in its `client.properties` and `kcat.conf` are\n\
          those of the machine where the export was made, `profile.toml` has relative ones. When the files belong to\n\
          another user than there, write it into `{ENVIRONMENT_FILE}` ({OWNER_VARIABLE}). The authorities' keys\n\

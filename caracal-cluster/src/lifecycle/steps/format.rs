@@ -4,12 +4,14 @@
 use std::path::PathBuf;
 
 use caracal_scram::{Iterations, Mechanism, ScramCredential};
+use time::OffsetDateTime;
 
 use crate::admin::AclBinding;
+use crate::credentials::Credentials;
 use crate::kraft;
-use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Applied, Event, Observed};
 use crate::lifecycle::error::StepError;
+use crate::lifecycle::{Cluster, ClusterWorld};
 use crate::plan::{ClusterPlan, NodePlan};
 
 /// What a node's data directory tells.
@@ -65,17 +67,9 @@ pub(in crate::lifecycle) fn apply(world: &mut ClusterWorld) -> Result<Applied, S
             )));
         }
     }
-    let users = users(world)?;
-    let users: Vec<(&str, ScramCredential)> =
-        users.iter().map(|(name, credential)| (name.as_str(), credential.clone())).collect();
-    let rules: Vec<AclBinding> = world.cluster.plan.acls.iter().map(AclBinding::from).collect();
+    let formatter = Formatter::new(&world.cluster, &world.credentials())?;
     for node in empty {
-        // A broker reads users and rules from the controllers; keys of users are no business of its disk.
-        if is_controller(node) {
-            format(world, node, &users, &rules)?;
-        } else {
-            format(world, node, &[], &[])?;
-        }
+        formatter.format(node, world.now)?;
     }
     Ok(summary(&standings).into())
 }
@@ -116,7 +110,7 @@ fn log(world: &ClusterWorld, node: &NodePlan) -> PathBuf {
 ///
 /// A directory of another node or of another cluster is an error: nothing may be written there.
 fn standings(world: &ClusterWorld) -> Result<Vec<(&NodePlan, Standing)>, StepError> {
-    let own_cluster = own_cluster(world)?;
+    let own_cluster = own_cluster(&world.cluster)?;
     let mut standings = Vec::new();
     let mut foreign = Vec::new();
     for node in world.cluster.plan.kraft_nodes() {
@@ -147,49 +141,78 @@ fn standings(world: &ClusterWorld) -> Result<Vec<(&NodePlan, Standing)>, StepErr
     Err(StepError::Items { what: what.to_owned(), items: foreign })
 }
 
-fn own_cluster(world: &ClusterWorld) -> Result<String, StepError> {
-    let ours = &world.cluster.record.cluster_id;
+fn own_cluster(cluster: &Cluster) -> Result<String, StepError> {
+    let ours = &cluster.record.cluster_id;
     kraft::cluster_id(ours).ok_or_else(|| StepError::Format {
-        what: format!("the cluster's id `{ours}` in {}", world.cluster.dir.record().display()),
+        what: format!("the cluster's id `{ours}` in {}", cluster.dir.record().display()),
         why: "it is no UUID: the record was changed by hand".to_owned(),
     })
 }
 
-fn users(world: &ClusterWorld) -> Result<Vec<(String, ScramCredential)>, StepError> {
-    let credentials = world.credentials();
-    let derive = |user: &crate::plan::UserPlan| {
-        let password = credentials.expect_password(&user.name)?;
-        let iterations = Iterations::new(user.iterations).unwrap_or_default();
-        let credential = ScramCredential::derive(Mechanism::ScramSha512, &password, iterations);
-        let why = |error: caracal_scram::ScramError| StepError::Format {
-            what: format!("the credential of {}", user.name),
-            why: error.to_string(),
-        };
-        Ok((user.name.to_string(), credential.map_err(why)?))
-    };
-    world.cluster.plan.users.iter().map(derive).collect()
+/// Writes into data folders what nodes must find there before their first start.
+pub(crate) struct Formatter<'a> {
+    cluster: &'a Cluster,
+    own_cluster: String,
+    users: Vec<(String, ScramCredential)>,
+    rules: Vec<AclBinding>,
 }
 
-/// Writes what says who the node is last: killed before, the next run begins again.
-fn format(
-    world: &ClusterWorld,
-    node: &NodePlan,
-    users: &[(&str, ScramCredential)],
-    rules: &[AclBinding],
-) -> Result<(), StepError> {
-    let version = &world.cluster.plan.kafka_version;
-    let failed =
-        |why: String| StepError::Format { what: format!("the data directory of {}", node.name), why };
-    let features = kraft::features(version)
-        .ok_or_else(|| failed(format!("nobody knows how Kafka {version} is formatted")))?;
-    let millis = i64::try_from(world.now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
-    let checkpoint =
-        kraft::checkpoint(features, users, rules, millis).map_err(|error| failed(error.to_string()))?;
-    let (dir, data) = (&world.cluster.dir, world.cluster.dir.node_data(&node.name));
-    dir.write(&data.join(kraft::CHECKPOINT), &checkpoint)?;
-    let meta = kraft::meta_properties(&own_cluster(world)?, node.id, &kraft::directory_id());
-    dir.write(&data.join(kraft::META), meta.as_bytes())?;
-    Ok(())
+impl<'a> Formatter<'a> {
+    /// Derives every user's keys.
+    ///
+    /// # Errors
+    /// [`StepError`]: a password that is missing or cannot be one.
+    pub(crate) fn new(cluster: &'a Cluster, credentials: &Credentials<'_>) -> Result<Self, StepError> {
+        let derive = |user: &crate::plan::UserPlan| {
+            let password = credentials.expect_password(&user.name)?;
+            let iterations = Iterations::new(user.iterations).unwrap_or_default();
+            let credential = ScramCredential::derive(Mechanism::ScramSha512, &password, iterations);
+            let why = |error: caracal_scram::ScramError| StepError::Format {
+                what: format!("the credential of {}", user.name),
+                why: error.to_string(),
+            };
+            Ok::<_, StepError>((user.name.to_string(), credential.map_err(why)?))
+        };
+        Ok(Self {
+            cluster,
+            own_cluster: own_cluster(cluster)?,
+            users: cluster.plan.users.iter().map(derive).collect::<Result<_, _>>()?,
+            rules: cluster.plan.acls.iter().map(AclBinding::from).collect(),
+        })
+    }
+
+    /// Writes a node's first records, then what says who it is: killed before, the next run begins again. A folder
+    /// that says so already keeps its id.
+    ///
+    /// # Errors
+    /// [`StepError`].
+    pub(crate) fn format(&self, node: &NodePlan, now: OffsetDateTime) -> Result<(), StepError> {
+        let version = &self.cluster.plan.kafka_version;
+        let failed =
+            |why: String| StepError::Format { what: format!("the data directory of {}", node.name), why };
+        let features = kraft::features(version)
+            .ok_or_else(|| failed(format!("nobody knows how Kafka {version} is formatted")))?;
+        let millis = i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
+        // A broker reads users and rules from the controllers; keys of users are no business of its disk.
+        let checkpoint = if is_controller(node) {
+            let users: Vec<(&str, ScramCredential)> =
+                self.users.iter().map(|(name, credential)| (name.as_str(), credential.clone())).collect();
+            kraft::checkpoint(features, &users, &self.rules, millis)
+        } else {
+            kraft::checkpoint(features, &[], &[], millis)
+        };
+        let checkpoint = checkpoint.map_err(|error| failed(error.to_string()))?;
+        let (dir, data) = (&self.cluster.dir, self.cluster.dir.node_data(&node.name));
+        dir.write(&data.join(kraft::CHECKPOINT), &checkpoint)?;
+        let meta = data.join(kraft::META);
+        let known = dir.read_text(&meta)?.unwrap_or_default();
+        let id = match kraft::meta_value(&known, "directory.id") {
+            Some(id) => id.to_owned(),
+            None => kraft::directory_id(),
+        };
+        dir.write(&meta, kraft::meta_properties(&self.own_cluster, node.id, &id).as_bytes())?;
+        Ok(())
+    }
 }
 
 fn summary(standings: &[(&NodePlan, Standing)]) -> String {

@@ -3,7 +3,7 @@
 pub(super) mod broker_state;
 pub(super) mod distribution;
 pub(super) mod files;
-pub(super) mod format;
+pub(crate) mod format;
 pub(super) mod images;
 pub(super) mod later_users;
 pub(super) mod nodes;

@@ -36,7 +36,7 @@ pub mod verify;
 
 pub use self::args::{
     ClusterCommand, ColorChoice, Command, CredentialsArgs, DownArgs, KindArgs, ListArgs, LookArgs,
-    MetadataChoice, PlaceArgs, PlanArgs, PortsChoice, ProfileChoice, Reporting, RuntimeChoice, StartArgs,
+    MetadataChoice, PlaceArgs, PlanArgs, PortsChoice, ProfileChoice, RegistryChoice, Reporting, RuntimeChoice, StartArgs,
     StartCachesChoice, StopArgs, Target, UpArgs, VerifyArgs,
 };
 pub use self::prune::{PruneArgs, PruneReport};

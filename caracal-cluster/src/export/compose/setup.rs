@@ -13,7 +13,7 @@ use super::SETUP_MOUNT;
 use crate::names::UserName;
 use crate::plan::jvm::CONSOLE;
 use crate::plan::{
-    AclRule, ClusterPlan, FilePlan, NodeRole, Operation, PatternKind, REGISTRY_API_PATH, ResourceKind,
+    AclRule, ClusterPlan, FilePlan, NodeRole, Operation, PatternKind, ResourceKind,
 };
 use crate::zookeeper::users::user_path;
 
@@ -130,16 +130,19 @@ pub fn files(plan: &ClusterPlan) -> Vec<FilePlan> {
     ];
     let Some(registry) = plan.nodes_of(NodeRole::SchemaRegistry).next() else { return files };
     let host = registry.name.as_str();
+    let request = |method: &str, path: &str, body: Option<&Value>| {
+        request(method, host, &[plan.registry.api_path(), path].concat(), body)
+    };
     files.push(file(REGISTRY_FOLDER, HTTP, HTTP_TEXT.to_owned()));
     files.push(file(REGISTRY_FOLDER, REGISTER, REGISTER_TEXT.to_owned()));
-    files.push(file(REGISTRY_FOLDER, ASK, request("GET", host, "/subjects", None)));
+    files.push(file(REGISTRY_FOLDER, ASK, request("GET", "/subjects", None)));
     if let Some(level) = plan.subjects.first().map(|subject| &subject.compatibility) {
-        let text = request("PUT", host, "/config", Some(&json!({ "compatibility": level })));
+        let text = request("PUT", "/config", Some(&json!({ "compatibility": level })));
         files.push(file(REGISTRY_FOLDER, "write/00-compatibility.http", text));
     }
     for (at, subject) in (1..).zip(&plan.subjects) {
         let path = format!("/subjects/{}/versions", subject.subject);
-        let text = request("POST", host, &path, Some(&json!({ "schema": subject.schema })));
+        let text = request("POST", &path, Some(&json!({ "schema": subject.schema })));
         files.push(file(REGISTRY_FOLDER, &format!("write/{at:02}-{}.http", subject.subject), text));
     }
     files
@@ -154,7 +157,7 @@ fn request(method: &str, host: &str, path: &str, body: Option<&Value>) -> String
         format!("Content-Type: application/vnd.schemaregistry.v1+json\r\nContent-Length: {}\r\n", body.len())
     };
     format!(
-        "{method} {REGISTRY_API_PATH}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{about}\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{about}\r\n{body}"
     )
 }
 

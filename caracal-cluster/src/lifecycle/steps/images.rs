@@ -47,7 +47,7 @@ pub(super) async fn prove(world: &ClusterWorld) -> Result<(), StepError> {
     let Runtime::Docker(docker) = &world.runtime else { return Ok(()) };
     let version = &world.cluster.plan.kafka_version;
     for node in by_image(world).values().filter(|node| !world.runtime.observe(node).is_running()) {
-        let found = docker.prove_image(node, version).await.map_err(NodeError::from)?;
+        let found = docker.prove_image(node, &world.cluster.plan).await.map_err(NodeError::from)?;
         let image = node.container.as_ref().map_or("", |container| container.image.as_str());
         if node.container.as_ref().is_some_and(|container| container.layout.is_some()) && found != *version {
             let text =

@@ -54,8 +54,13 @@ pub(super) fn files(context: &Context<'_>, name: &NodeName) -> Files {
         main: Main::Class { class_path: &class_path, name: MAIN, arguments: vec![path(SETTINGS)] },
     };
     let file = |path: &str, text: String| FilePlan { path: path.to_owned(), text };
-    // Its clients of Kafka warn of each setting that only the registry itself knows, at every start.
-    let quiet = [("org.apache.kafka", "ERROR")];
+    let quiet = [
+        // Its clients of Kafka warn of each setting that only the registry itself knows, at every start.
+        ("org.apache.kafka", "ERROR"),
+        // Two lines for each request.
+        ("io.confluent.rest-utils.requests", "WARN"),
+        ("io.confluent.kafka.schemaregistry.rest.RequestHeaderHandler", "WARN"),
+    ];
     let log = log4j(&path("logs/server.log"), context.is_contained(), &quiet);
     Files {
         files: vec![

@@ -137,11 +137,12 @@ fn judge(seen: &str, role: NodeRole, planned: &ContainerPlan, wanted: &Wanted) -
     Ok(version)
 }
 
-/// Whether an image has the registry that is planned.
+/// The version of the planned registry that an image has; the planned one where no jar says it.
 fn registry(jars: &[&str], wanted: RegistryFlavor) -> Result<String, String> {
     let home = wanted.image_home();
-    if jars.iter().any(|jar| jar.starts_with(home)) {
-        return Ok("registry".to_owned());
+    if let Some(jar) = jars.iter().find(|jar| jar.starts_with(home)) {
+        let version = jar.rsplit_once("/kafka-schema-registry-").and_then(|(_, rest)| rest.strip_suffix(".jar"));
+        return Ok(version.unwrap_or_else(|| wanted.version()).to_owned());
     }
     let jar = match wanted {
         RegistryFlavor::Apicurio => "quarkus-run.jar, where Apicurio's image has it",
@@ -201,8 +202,12 @@ mod tests {
             "/deployments/quarkus-run.jar",
             "/usr/share/java/schema-registry/kafka-schema-registry-7.9.11.jar",
         );
-        assert!(judged(apicurio, RegistryFlavor::Apicurio).is_ok());
-        assert!(judged(confluent, RegistryFlavor::Confluent).is_ok());
+        assert_eq!(
+            judged(apicurio, RegistryFlavor::Apicurio).as_deref(),
+            Ok(RegistryFlavor::Apicurio.version())
+        );
+        let other = confluent.replace("7.9.11", "7.9.10-0");
+        assert_eq!(judged(&other, RegistryFlavor::Confluent).as_deref(), Ok("7.9.10-0"));
         for (jar, wanted) in [(apicurio, RegistryFlavor::Confluent), (confluent, RegistryFlavor::Apicurio)] {
             assert!(judged(jar, wanted).unwrap_err().contains("another registry"), "{jar}");
         }

@@ -164,9 +164,7 @@ impl Step {
             Self::LaterUsers => {
                 "users that the description has gained since the first start are made through the brokers"
             }
-            Self::RegistryLaunch => {
-                "it boots for seconds, and the next steps are carried out meanwhile"
-            }
+            Self::RegistryLaunch => "it boots for seconds, and the next steps are carried out meanwhile",
             Self::Acls => "the registry may touch its topics only by a rule",
             Self::Topics => "the registry has no right to create its own",
             Self::Clients => "the proof reads what clients will read",

@@ -12,9 +12,7 @@ use serde_json::{Value, json};
 use super::SETUP_MOUNT;
 use crate::names::UserName;
 use crate::plan::jvm::CONSOLE;
-use crate::plan::{
-    AclRule, ClusterPlan, FilePlan, NodeRole, Operation, PatternKind, ResourceKind,
-};
+use crate::plan::{AclRule, ClusterPlan, FilePlan, NodeRole, Operation, PatternKind, ResourceKind};
 use crate::zookeeper::users::user_path;
 
 /// Below the cluster's directory: what is mounted into each kind of service.
@@ -156,9 +154,7 @@ fn request(method: &str, host: &str, path: &str, body: Option<&Value>) -> String
     } else {
         format!("Content-Type: application/vnd.schemaregistry.v1+json\r\nContent-Length: {}\r\n", body.len())
     };
-    format!(
-        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{about}\r\n{body}"
-    )
+    format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{about}\r\n{body}")
 }
 
 /// Arguments of ZooKeeper's own command line, with the certificate by which the first users are written.

@@ -80,13 +80,7 @@ fn kafka_client(p: &mut Properties, context: &Context<'_>, name: &NodeName, user
         .set("apicurio.kafka.common.ssl.endpoint.identification.algorithm", "https")
         .set("apicurio.kafka.common.ssl.enabled.protocols", "TLSv1.3,TLSv1.2")
         .set("apicurio.kafka.common.ssl.keystore.type", "PEM")
-        .set(
-            "apicurio.kafka.common.ssl.keystore.location",
-            context.node_path(name, KEYSTORE),
-        )
+        .set("apicurio.kafka.common.ssl.keystore.location", context.node_path(name, KEYSTORE))
         .set("apicurio.kafka.common.ssl.truststore.type", "PEM")
-        .set(
-            "apicurio.kafka.common.ssl.truststore.location",
-            context.node_path(name, TRUSTSTORE),
-        );
+        .set("apicurio.kafka.common.ssl.truststore.location", context.node_path(name, TRUSTSTORE));
 }

@@ -141,7 +141,8 @@ fn judge(seen: &str, role: NodeRole, planned: &ContainerPlan, wanted: &Wanted) -
 fn registry(jars: &[&str], wanted: RegistryFlavor) -> Result<String, String> {
     let home = wanted.image_home();
     if let Some(jar) = jars.iter().find(|jar| jar.starts_with(home)) {
-        let version = jar.rsplit_once("/kafka-schema-registry-").and_then(|(_, rest)| rest.strip_suffix(".jar"));
+        let version =
+            jar.rsplit_once("/kafka-schema-registry-").and_then(|(_, rest)| rest.strip_suffix(".jar"));
         return Ok(version.unwrap_or_else(|| wanted.version()).to_owned());
     }
     let jar = match wanted {

@@ -57,10 +57,7 @@ const DOCUMENTED: &[(&str, Takes)] = &[
     ("schema.registry.group.id", Takes::Text),
     ("leader.eligibility", Takes::Boolean),
     ("mode.mutability", Takes::Boolean),
-    (
-        "kafkastore.security.protocol",
-        Takes::OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]),
-    ),
+    ("kafkastore.security.protocol", Takes::OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"])),
     ("kafkastore.sasl.mechanism", Takes::Text),
     ("kafkastore.ssl.endpoint.identification.algorithm", Takes::OneOf(&["", "https"])),
     ("kafkastore.ssl.enabled.protocols", Takes::Each(&["TLSv1.3", "TLSv1.2"])),
@@ -192,7 +189,8 @@ fn clients_are_told_its_root_and_its_image_is_the_vendors() {
     assert_eq!(node.container.as_ref().unwrap().image, "confluentinc/cp-schema-registry:7.9.11");
     assert_eq!((plan.registry, plan.registry_version.as_str()), (RegistryFlavor::Confluent, "7.9.11"));
     assert!(check::check(&plan).iter().all(|note| note.severity < Severity::Error));
-    let named = "[registry]\nflavor = \"confluent\"\n[docker]\nimages = \"local\"\nregistry_image = \"mine:1\"";
+    let named =
+        "[registry]\nflavor = \"confluent\"\n[docker]\nimages = \"local\"\nregistry_image = \"mine:1\"";
     let plan = contained(&ClusterSpec::parse(named, "the test").unwrap());
     assert_eq!(registry(&plan).container.as_ref().unwrap().image, "mine:1");
 }

@@ -1,8 +1,9 @@
 //! The schema registry's Confluent-compatible interface, as far as a cluster needs it.
 //!
-//! Reads are answered from the registry's memory, also before it has replayed its journal; a write goes
-//! through the journal and is answered once it came back. So only a write proves that a registry is ready:
-//! [`Registry::set_compatibility`] is that write, and it is the one that the plan wants anyway.
+//! Reads are answered from the registry's memory: Apicurio does so before it has replayed its journal, Confluent's only
+//! after that, but also where its group has chosen nobody who may write (a write is answered with status 500 then). A write
+//! goes through the journal and is answered once it came back. So only a write proves that a registry of either flavour is
+//! ready: [`Registry::set_compatibility`] is that write, and it is the one that the plan wants anyway.
 
 mod subjects;
 

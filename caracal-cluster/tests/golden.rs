@@ -78,6 +78,13 @@ fn topologies_in_containers_are_as_in_their_golden_files() {
 }
 
 #[test]
+fn a_topology_with_confluents_registry_is_as_in_its_golden_files() {
+    let text = SMALL.replace("\"small\"", "\"confluent\"") + "[registry]\nflavor = \"confluent\"\n";
+    let spec = ClusterSpec::parse(&text, "the test").unwrap();
+    compare_plan("docker-confluent", &spec, &contained(&spec));
+}
+
+#[test]
 fn exports_to_compose_are_as_in_their_golden_files() {
     let plan = contained(&ClusterSpec::default());
     let credentials = plan.users.iter().map(|user| {
@@ -169,7 +176,7 @@ fn contained(spec: &ClusterSpec) -> ClusterPlan {
         directory: containers::CONTAINER_DIRECTORY.to_owned(),
         kafka_jars: vec![format!("{}/*", spec.docker.layout().jars())],
         metrics_agent: format!("{}/agent.jar", containers::AGENT_FOLDER),
-        registry_home: containers::REGISTRY_HOME.to_owned(),
+        registry_home: spec.registry.flavor.image_home().to_owned(),
         ..native(spec)
     };
     plan::plan(spec, &inputs).unwrap()
@@ -183,7 +190,7 @@ fn native(spec: &ClusterSpec) -> PlanInputs {
         kafka_jars: jars.map(|file| format!("/cache/kafka/{}", file.name())).collect(),
         metrics_agent: "/cache/metrics/agent.jar".to_owned(),
         registry_home: "/cache/registry".to_owned(),
-        registry_version: Artifact::registry().version().to_owned(),
+        registry_version: spec.registry.flavor.version().to_owned(),
         ports: guide_ports(spec),
         additions: plan::Additions::default(),
     }

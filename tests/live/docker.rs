@@ -74,7 +74,7 @@ fn with_metrics() -> Result<TestCluster> {
     Ok(cluster)
 }
 
-fn is_the_same(cluster: &TestCluster) -> Result<()> {
+pub(crate) fn is_the_same(cluster: &TestCluster) -> Result<()> {
     nothing_to_do(cluster)?;
     verify::passes(cluster)?;
     made_as_promised(cluster)?;
@@ -231,13 +231,23 @@ fn what_stands_in_the_way() -> Result<()> {
         &["--kafka-version", "3.9.2", "--images", "caracal-local/kafka-confluent:4.3.1"],
         &["4.3.1", "3.9.2"],
     )?;
+    // An image with the other registry: nothing of it can be run by Confluent's settings.
+    let file = cluster.home().join("other.toml");
+    let registry = "[docker]\nregistry_image = \"caracal-local/apicurio-registry:3.3.3\"";
+    let text = format!("name = \"{}\"\n{registry}\n", cluster.name());
+    caracal_pki::store::write_public(&file, text.as_bytes())?;
+    let spec = file.display().to_string();
+    refused(
+        &["--registry", "confluent", "--spec", &spec],
+        &["kafka-schema-registry-*.jar", "it has another registry"],
+    )?;
     let absent = cluster.command(&product::up_with(cluster.name(), MINIMAL))?;
     let absent = cluster.run(absent.env("DOCKER_HOST", "unix:///nowhere/docker.sock"))?.failed()?;
     ensure!(absent.text().contains("no container engine answers"), "{}", absent.text());
     cluster.take_down()
 }
 
-fn up(cluster: &TestCluster, flags: &[&str]) -> Result<Ended> {
+pub(crate) fn up(cluster: &TestCluster, flags: &[&str]) -> Result<Ended> {
     cluster.run(cluster.command(&product::up_with(cluster.name(), flags))?)
 }
 
@@ -253,7 +263,7 @@ pub(crate) fn docker(words: &[&str]) -> Result<Ended> {
 }
 
 /// `down -v`, after which the engine knows nothing of the cluster.
-fn gone_without_a_trace(cluster: TestCluster) -> Result<()> {
+pub(crate) fn gone_without_a_trace(cluster: TestCluster) -> Result<()> {
     let id = cluster.id()?;
     cluster.down(true)?.succeeded()?;
     let mut left = belongings(&id)?;

@@ -10,7 +10,7 @@
 //! | `CARACAL_LIVE_KILLS` | how often `up` is killed at a random moment; 2 unless set |
 //! | `CARACAL_LIVE_SEED` | the seed of those moments; printed with each test, fixed unless set |
 //! | `CARACAL_LIVE_PICTURES` | a folder for the pictures that the browser took of the dashboard |
-//! | `CARACAL_LIVE_SUITE` | `docker`: the tests of clusters in containers instead of all others (`cargo xtask test docker`) |
+//! | `CARACAL_LIVE_SUITE` | `docker`: the tests of clusters in containers instead of all others (`cargo xtask test docker`); `confluent`: the one of Confluent's registry, whose image `CARACAL_LIVE_REGISTRY_IMAGE` names |
 //! | `CARACAL_LIVE_KEEP` | `1`: clusters of failed tests keep their files (never their processes) |
 
 mod acls;
@@ -26,6 +26,7 @@ mod client_writes;
 mod clients;
 mod cluster;
 mod compose;
+mod confluent;
 mod converge;
 mod credentials;
 mod dashboard;
@@ -124,7 +125,9 @@ fn main() -> ExitCode {
         fixture::TESTS,
     ];
     // Containers need an engine, which the others do not: they are chosen by name.
-    let tests: Vec<&Test> = if docker::is_chosen() {
+    let tests: Vec<&Test> = if confluent::is_chosen() {
+        confluent::TESTS.iter().collect()
+    } else if docker::is_chosen() {
         docker::TESTS.iter().chain(compose::TESTS).collect()
     } else {
         groups.into_iter().flatten().chain(sidebyside::TESTS).chain(secrets::LAST).collect()

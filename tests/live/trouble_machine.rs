@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("trouble::no_network_is_told_from_other_failures", no_network),
     ("trouble::a_jar_with_another_digest_is_refused_by_name", a_tampered_jar),
     ("trouble::a_full_disk_is_named_before_anything_starts", a_full_disk),
+    ("trouble::a_registry_that_only_images_have_is_refused_as_a_process", a_registry_of_images),
     ("trouble::a_state_directory_below_a_file_is_refused", a_folder_below_a_file),
     ("trouble::a_state_directory_that_is_read_only_is_refused", a_read_only_folder),
 ];
@@ -54,6 +55,16 @@ fn a_port_in_use() -> Result<()> {
         holder.trim(),
         &format!("pid {}", std::process::id()),
     ])?;
+    Ok(())
+}
+
+fn a_registry_of_images() -> Result<()> {
+    let cluster = TestCluster::new()?;
+    let flags = ["--runtime", "native", "--registry", "confluent"];
+    let command = cluster.command(&product::up_with(cluster.name(), &flags))?;
+    let ended = fails(&cluster, command)?.ended_with(product::USAGE)?;
+    ended.saying(&["runs in containers only", "--runtime docker", "--registry apicurio"])?;
+    ensure!(!cluster.state().exists(), "a refused `up` left {}", cluster.state().display());
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use super::{complete, exit};
 use crate::dir::{DirError, StateRoot};
 use crate::lifecycle::commands::Selection;
 use crate::names::ClusterName;
+use crate::plan::RegistryFlavor;
 use crate::spec::{ClusterSpec, DEFAULT_CLUSTER, ImageSet, Metadata, Overrides, PortMode, Profile, Subnet};
 
 /// What both binaries understand.
@@ -271,6 +272,16 @@ pub enum ProfileChoice {
     Minimal,
 }
 
+/// Which schema registry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[non_exhaustive]
+pub enum RegistryChoice {
+    /// Apicurio over Confluent's interface; anywhere.
+    Apicurio,
+    /// Confluent's own; in containers only.
+    Confluent,
+}
+
 /// What kind of cluster, said by flags.
 #[derive(Args, Clone, Debug, Default)]
 #[non_exhaustive]
@@ -281,6 +292,9 @@ pub struct KindArgs {
     /// How much of a cluster: the defaults of what the description does not say [default: full]
     #[arg(long, value_name = "PROFILE", value_enum)]
     pub profile: Option<ProfileChoice>,
+    /// Which schema registry [default: apicurio; with --profile minimal: none]
+    #[arg(long, value_name = "FLAVOR", value_enum)]
+    pub registry: Option<RegistryChoice>,
     /// Kafka's version [default: the newest for its mode]
     #[arg(long, value_name = "VERSION")]
     pub kafka_version: Option<String>,
@@ -299,6 +313,10 @@ impl KindArgs {
             profile: self.profile.map(|choice| match choice {
                 ProfileChoice::Full => Profile::Full,
                 ProfileChoice::Minimal => Profile::Minimal,
+            }),
+            registry: self.registry.map(|choice| match choice {
+                RegistryChoice::Apicurio => RegistryFlavor::Apicurio,
+                RegistryChoice::Confluent => RegistryFlavor::Confluent,
             }),
             kafka_version: self.kafka_version.clone(),
             danger_vulnerable_version: self.danger_vulnerable_version,

@@ -116,7 +116,9 @@ fn of_cluster(error: &ClusterError) -> u8 {
         | ClusterError::Refused { .. }
         | ClusterError::Composed { .. }
         | ClusterError::SpecFile { .. }
-        | ClusterError::Plan(PlanError::UnusablePath { .. }) => USAGE,
+        | ClusterError::Plan(PlanError::UnusablePath { .. } | PlanError::RegistryNeedsContainers { .. }) => {
+            USAGE
+        }
         ClusterError::Plan(_) => FAULT,
         ClusterError::Cache(_) | ClusterError::Engine(_) | ClusterError::Lease(_) => MACHINE,
         ClusterError::Unknown { .. } => UNAVAILABLE,

@@ -36,8 +36,8 @@ pub mod verify;
 
 pub use self::args::{
     ClusterCommand, ColorChoice, Command, CredentialsArgs, DownArgs, KindArgs, ListArgs, LookArgs,
-    MetadataChoice, PlaceArgs, PlanArgs, PortsChoice, ProfileChoice, Reporting, RuntimeChoice, StartArgs,
-    StartCachesChoice, StopArgs, Target, UpArgs, VerifyArgs,
+    MetadataChoice, PlaceArgs, PlanArgs, PortsChoice, ProfileChoice, RegistryChoice, Reporting,
+    RuntimeChoice, StartArgs, StartCachesChoice, StopArgs, Target, UpArgs, VerifyArgs,
 };
 pub use self::prune::{PruneArgs, PruneReport};
 pub use self::run::run;

@@ -2,7 +2,6 @@
 
 use super::args::RuntimeChoice;
 use crate::dir::DirError;
-use crate::distribution::Artifact;
 use crate::lifecycle::commands::Selection;
 use crate::plan::containers;
 use crate::runtime::docker::{self, EngineError, images};
@@ -52,6 +51,6 @@ pub(super) async fn choose(
 
 async fn missing(spec: &ClusterSpec) -> Result<(String, Vec<String>), EngineError> {
     let engine = docker::answers().await?;
-    let missing = images::missing(&containers::images(spec, Artifact::registry().version())).await?;
+    let missing = images::missing(&containers::images(spec)).await?;
     Ok((engine.engine, missing))
 }

@@ -457,7 +457,7 @@ fn new_record(spec: &ClusterSpec, runtime: RuntimeKind) -> ClusterRecord {
         subnet,
         kafka_version: spec.kafka.version.clone(),
         registry: spec.registry.flavor.label().to_owned(),
-        registry_version: Artifact::registry().version().to_owned(),
+        registry_version: spec.registry.flavor.version().to_owned(),
         brokers: spec.kafka.brokers,
         metadata: spec.metadata,
         zookeepers: if kraft { 0 } else { spec.kafka.zookeepers },
@@ -586,7 +586,7 @@ fn inputs(
     let agent = Artifact::metrics_agent();
     let agent_home = cache.directory(agent);
     let agent_jar = agent.lock().files().first().map(|file| agent_home.join(file.name()));
-    let registry_version = Artifact::registry().version().to_owned();
+    let registry_version = spec.registry.flavor.version().to_owned();
     let agent_jar = agent_jar.unwrap_or(agent_home);
     // A subnet that the description gained since is taken: the network is made anew.
     if let Some(subnet) = record.subnet.map(|subnet| spec.docker.subnet.unwrap_or(subnet)) {
@@ -596,7 +596,7 @@ fn inputs(
             directory: containers::CONTAINER_DIRECTORY.to_owned(),
             kafka_jars: vec![format!("{}/*", spec.docker.layout().jars())],
             metrics_agent: format!("{}/{agent}", containers::AGENT_FOLDER),
-            registry_home: containers::REGISTRY_HOME.to_owned(),
+            registry_home: spec.registry.flavor.image_home().to_owned(),
             registry_version,
             ports,
             additions,

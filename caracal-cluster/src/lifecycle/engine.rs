@@ -110,7 +110,15 @@ impl Step {
             }
             _ => true,
         };
-        steps.iter().copied().filter(needed).collect()
+        let mut steps: Vec<Self> = steps.iter().copied().filter(needed).collect();
+        let at = |wanted: Self| steps.iter().position(|step| *step == wanted);
+        if let (Some(launch), Some(topics), false) =
+            (at(Self::RegistryLaunch), at(Self::Topics), plan.registry.waits_for_its_topics())
+        {
+            // Everything between them moves forward by one.
+            steps[launch..=topics].rotate_left(1);
+        }
+        steps
     }
 
     /// The step as a person reads it.
@@ -156,9 +164,7 @@ impl Step {
             Self::LaterUsers => {
                 "users that the description has gained since the first start are made through the brokers"
             }
-            Self::RegistryLaunch => {
-                "it boots for seconds before it asks for its topics, while the next steps make them"
-            }
+            Self::RegistryLaunch => "it boots for seconds, and the next steps are carried out meanwhile",
             Self::Acls => "the registry may touch its topics only by a rule",
             Self::Topics => "the registry has no right to create its own",
             Self::Clients => "the proof reads what clients will read",

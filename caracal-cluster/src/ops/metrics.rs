@@ -74,13 +74,14 @@ pub struct Looker<'a> {
 }
 
 impl<'a> Looker<'a> {
-    /// Looks at these nodes, or at all when none is named.
+    /// Looks at these nodes, or at all that serve metrics when none is named.
     ///
     /// # Errors
     /// [`OpsError::Refused`] when the cluster serves no metrics, with what turns them on; [`OpsError::NoSuch`].
     pub fn new(operated: &'a Operated, names: &[String]) -> Result<Self, OpsError> {
         let plan = &operated.cluster().plan;
-        let nodes = operated.nodes(names)?;
+        let mut nodes = operated.nodes(names)?;
+        nodes.retain(|node| !names.is_empty() || endpoint(node).is_some());
         if !plan.nodes.iter().any(|node| node.listener(METRICS).is_some()) {
             return Err(OpsError::refused(how_to_turn_on(operated)));
         }

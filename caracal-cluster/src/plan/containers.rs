@@ -6,7 +6,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::model::{ContainerPlan, NetworkPlan, NodeRole};
+use super::model::{ContainerPlan, NetworkPlan, NodeRole, RegistryFlavor};
 use super::{CLUSTER_ID_PROPERTY, Context, NodeNames, memory};
 use crate::names::NodeName;
 use crate::spec::{ClusterSpec, ImageSet, Metadata, Subnet};
@@ -17,8 +17,12 @@ pub const CONTAINER_DIRECTORY: &str = "/caracal";
 /// The folder with the metrics agent in a container.
 pub const AGENT_FOLDER: &str = "/caracal/agent";
 
-/// The registry's home in its image.
+/// The home of Apicurio in its image.
 pub const REGISTRY_HOME: &str = "/deployments";
+
+/// The vendor's version for Kafka 3.9, and of its schema registry, whose client works with every Kafka of this tool. Its
+/// line 8 logs by another library, which our log configuration does not reach.
+pub const VENDORS_LINE: &str = "7.9.11";
 
 /// What `cargo xtask image build` calls its images.
 pub const LOCAL_IMAGES: &str = "caracal-local";
@@ -117,7 +121,7 @@ pub(super) fn binds(listener: &str, address: SocketAddr) -> SocketAddr {
 }
 
 /// Every image that a cluster needs, each once.
-pub fn images(spec: &ClusterSpec, registry_version: &str) -> Vec<String> {
+pub fn images(spec: &ClusterSpec) -> Vec<String> {
     let metadata = match spec.metadata {
         Metadata::Zookeeper => NodeRole::Zookeeper,
         Metadata::Kraft => NodeRole::Controller,
@@ -125,7 +129,7 @@ pub fn images(spec: &ClusterSpec, registry_version: &str) -> Vec<String> {
     let registry = spec.registry.enabled.then_some(NodeRole::SchemaRegistry);
     let roles = [Some(metadata), Some(NodeRole::Broker), registry];
     let mut images: Vec<String> =
-        roles.into_iter().flatten().map(|role| image(spec, role, registry_version)).collect();
+        roles.into_iter().flatten().map(|role| image(spec, role, spec.registry.flavor.version())).collect();
     images.sort();
     images.dedup();
     images
@@ -135,12 +139,14 @@ pub fn images(spec: &ClusterSpec, registry_version: &str) -> Vec<String> {
 fn image(spec: &ClusterSpec, role: NodeRole, registry: &str) -> String {
     let kafka = &spec.kafka.version;
     if role == NodeRole::SchemaRegistry {
-        return match (&spec.docker.registry_image, &spec.docker.images) {
-            (Some(image), _) => image.clone(),
-            (None, ImageSet::Local | ImageSet::LocalApache) => {
+        return match (&spec.docker.registry_image, spec.registry.flavor, &spec.docker.images) {
+            (Some(image), ..) => image.clone(),
+            // Of this one no image can be built here, whatever the others are.
+            (None, RegistryFlavor::Confluent, _) => format!("confluentinc/cp-schema-registry:{registry}"),
+            (None, RegistryFlavor::Apicurio, ImageSet::Local | ImageSet::LocalApache) => {
                 format!("{LOCAL_IMAGES}/apicurio-registry:{registry}")
             }
-            (None, _) => format!("apicurio/apicurio-registry:{registry}"),
+            (None, RegistryFlavor::Apicurio, _) => format!("apicurio/apicurio-registry:{registry}"),
         };
     }
     match &spec.docker.images {
@@ -158,7 +164,7 @@ fn image(spec: &ClusterSpec, role: NodeRole, registry: &str) -> String {
 /// The vendor's version of a version of Kafka: 7.9 is 3.9, 8.2 is 4.2.
 fn vendors(kafka: &str) -> String {
     match kafka.split('.').collect::<Vec<_>>()[..] {
-        ["3", "9", ..] => "7.9.11".to_owned(),
+        ["3", "9", ..] => VENDORS_LINE.to_owned(),
         [major, minor, ..] => {
             let line =
                 major.parse::<u32>().map_or_else(|_| major.to_owned(), |major| (major + 4).to_string());

@@ -33,7 +33,6 @@ const BROKER: Listeners = &[
     ("EXTERNAL", Protection::MutualTlsScram, Some(Ca::Data)),
 ];
 const COMBINED: Listeners = &[BROKER[0], BROKER[1], CONTROLLER[0]];
-const REGISTRY: Listeners = &[("HTTP", Protection::Http, None), ("MANAGEMENT", Protection::Http, None)];
 
 /// Every listener that needs a port, in the order of the nodes.
 pub fn port_keys(spec: &ClusterSpec) -> Vec<PortKey> {
@@ -71,8 +70,9 @@ pub fn guide_ports(spec: &ClusterSpec) -> BTreeMap<PortKey, u16> {
         }
     }
     if let Some(registry) = names.registry {
-        ports.insert((registry.clone(), "HTTP".to_owned()), 8081);
-        ports.insert((registry, "MANAGEMENT".to_owned()), 8082);
+        for (at, (listener, ..)) in (0_u16..).zip(spec.registry.flavor.listeners()) {
+            ports.insert((registry.clone(), (*listener).to_owned()), 8081 + at);
+        }
     }
     ports
 }
@@ -123,8 +123,8 @@ fn table(spec: &ClusterSpec, names: &NodeNames) -> Vec<Row> {
     rows.extend(
         brokers.map(|(at, node)| row(node, if at < names.combined { COMBINED } else { BROKER }, true)),
     );
-    // The registry serves its metrics by itself, beside its health.
-    rows.extend(names.registry.iter().map(|node| row(node, REGISTRY, false)));
+    // The registry serves its metrics by itself, beside its health, or none.
+    rows.extend(names.registry.iter().map(|node| row(node, spec.registry.flavor.listeners(), false)));
     rows
 }
 

@@ -29,9 +29,7 @@ pub use self::kraft::CONTROLLER as CONTROLLER_LISTENER;
 pub use self::listeners::{METRICS, PortKey, guide_ports, port_keys};
 pub use self::model::*;
 pub use self::pki::BOOTSTRAP_CERTIFICATE;
-pub(crate) use self::registry::GROUP_PREFIX as REGISTRY_GROUP_PREFIX;
-pub(crate) use self::registry::OWN_TOPICS;
-pub use self::registry::REGISTRY_API_PATH;
+pub(crate) use self::registry::{GROUP_PREFIX as REGISTRY_GROUP_PREFIX, OWN_TOPICS};
 pub use self::users::APPLICATION_PREFIX;
 pub(crate) use self::users::{CLUSTER, added_rules, twin};
 use crate::names::{NodeName, TopicName};
@@ -81,6 +79,16 @@ pub enum PlanError {
         /// The first character that is in the way.
         character: char,
     },
+    /// A registry that only images have.
+    #[error(
+        "the schema registry `{flavor}` runs in containers only, because its jars are in no public registry of \
+             packages; use `--runtime docker`, `cargo xtask export compose`, or `--registry apicurio`, which runs \
+             anywhere"
+    )]
+    RegistryNeedsContainers {
+        /// The registry's flavour.
+        flavor: &'static str,
+    },
     /// A path that is no text.
     #[error(
         "the path `{path}` is not UTF-8, so no configuration can name it; \
@@ -108,6 +116,7 @@ pub fn plan(spec: &ClusterSpec, inputs: &PlanInputs) -> Result<ClusterPlan, Plan
             return Err(PlanError::UnusablePath { path: path.clone(), character });
         }
     }
+    registry::refuse_elsewhere(spec, inputs)?;
     let names = NodeNames::of(spec);
     let listeners = listeners::plan(spec, &names, inputs)?;
     let users = users::users(spec, &inputs.additions);
@@ -287,13 +296,25 @@ pub(crate) mod tests {
 
     /// The same in containers.
     pub(crate) fn contained_plan() -> ClusterPlan {
-        let spec = ClusterSpec::default();
+        contained(&ClusterSpec::default())
+    }
+
+    /// A cluster in containers.
+    pub(crate) fn contained(spec: &ClusterSpec) -> ClusterPlan {
         let inputs = PlanInputs {
             directory: containers::CONTAINER_DIRECTORY.to_owned(),
             placement: Placement::Containers(crate::spec::Subnet::GUIDE),
-            ..golden_inputs(&spec)
+            registry_home: spec.registry.flavor.image_home().to_owned(),
+            registry_version: spec.registry.flavor.version().to_owned(),
+            ..golden_inputs(spec)
         };
-        plan(&spec, &inputs).unwrap()
+        plan(spec, &inputs).unwrap()
+    }
+
+    /// The default with Confluent's registry, which is in containers only.
+    pub(crate) fn confluent_plan() -> ClusterPlan {
+        let text = "[registry]\nflavor = \"confluent\"";
+        contained(&ClusterSpec::parse(text, "the test").unwrap())
     }
 
     /// The same with metrics.

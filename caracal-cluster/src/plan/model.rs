@@ -468,15 +468,8 @@ pub struct SubjectPlan {
 pub enum RegistryFlavor {
     /// Apicurio, over its Confluent-compatible interface.
     Apicurio,
-}
-
-impl RegistryFlavor {
-    /// The flavour's name.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Apicurio => "apicurio",
-        }
-    }
+    /// Confluent's own, as in the guide; in containers only, because its jars are in no public registry of packages.
+    Confluent,
 }
 
 impl ClusterPlan {

@@ -1,36 +1,110 @@
-//! The schema registry: Apicurio with its journal in Kafka, over mutual TLS and SCRAM-SHA-512.
+//! The schema registry: its flavours, its topics, its place among the nodes.
+//!
+//! What differs between flavours is said here and in their own modules: jars and their home in an image, the
+//! configuration, the topics that hold the data, the group, and where the interface begins. Everything else of a cluster
+//! asks the plan.
+
+mod apicurio;
+mod confluent;
 
 use caracal_kafka_contract::events::EventType;
 
-use super::jvm::{Jvm, Main, Tuning, argument_file, file_uri};
-use super::model::{Ca, NodePlan, NodeRole, Role, SecretContent, SecretFilePlan, SubjectPlan, TopicPlan};
-use super::{Context, FilePlan, advertised, containers, memory, pki, registry_topic};
+use super::additions::NamePattern;
+use super::model::{
+    Ca, NodePlan, NodeRole, Protection, RegistryFlavor, SecretContent, SecretFilePlan, SubjectPlan, TopicPlan,
+};
+use super::{Context, FilePlan, Placement, PlanError, PlanInputs, advertised, containers, memory, pki};
+use crate::distribution::Artifact;
 use crate::names::NodeName;
-use crate::properties::Properties;
 use crate::spec::ClusterSpec;
 
-/// Where the registry speaks Confluent's interface.
-pub const REGISTRY_API_PATH: &str = "/apis/ccompat/v7";
+/// Prefix of every group that a registry of any flavour may be in.
+pub(crate) const GROUP_PREFIX: &str = apicurio::GROUP_PREFIX;
 
-/// Prefix of the registry's consumer groups. Apicurio takes a new random group at every start, so its
-/// right is on the prefix; it must not lie below the applications' own.
-pub(crate) const GROUP_PREFIX: &str = "schema-registry-";
+/// Topics that no description may declare: whoever writes to a registry's journal writes its data.
+pub(crate) const OWN_TOPICS: [&str; 4] =
+    [apicurio::JOURNAL, apicurio::SNAPSHOTS, apicurio::EVENTS, confluent::TOPIC];
 
-const JOURNAL: &str = "kafkasql-journal";
-const SNAPSHOTS: &str = "kafkasql-snapshots";
-const EVENTS: &str = "registry-events";
+/// Key store and trust store of the registry's client of Kafka.
+const KEYSTORE: &str = "secrets/registry.keystore.pem";
+const TRUSTSTORE: &str = "secrets/registry.truststore.pem";
 
-/// Topics that no description may declare: whoever writes to the journal writes the registry's data.
-pub(crate) const OWN_TOPICS: [&str; 3] = [JOURNAL, SNAPSHOTS, EVENTS];
+impl RegistryFlavor {
+    /// The flavour's name, as `--registry` takes it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Apicurio => "apicurio",
+            Self::Confluent => "confluent",
+        }
+    }
+
+    /// The version that is run: of the pinned distribution, or of the vendor's image.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Apicurio => Artifact::registry().version(),
+            Self::Confluent => containers::VENDORS_LINE,
+        }
+    }
+
+    /// Where its interface begins, below its address; nothing where it is at the root.
+    pub fn api_path(self) -> &'static str {
+        match self {
+            Self::Apicurio => "/apis/ccompat/v7",
+            Self::Confluent => "",
+        }
+    }
+
+    /// Where its jars lie in an image.
+    pub fn image_home(self) -> &'static str {
+        match self {
+            Self::Apicurio => containers::REGISTRY_HOME,
+            Self::Confluent => "/usr/share/java",
+        }
+    }
+
+    /// Whether it may be launched before its topics are there, and waits for them. The other one would try to make them,
+    /// which it has no right to, and end.
+    pub fn waits_for_its_topics(self) -> bool {
+        self == Self::Apicurio
+    }
+
+    /// Its listeners: the interface, and health and metrics where they are apart from it.
+    pub(super) fn listeners(self) -> &'static [(&'static str, Protection, Option<Ca>)] {
+        const LISTENERS: [(&str, Protection, Option<Ca>); 2] =
+            [("HTTP", Protection::Http, None), ("MANAGEMENT", Protection::Http, None)];
+        match self {
+            Self::Apicurio => &LISTENERS,
+            Self::Confluent => LISTENERS.split_at(1).0,
+        }
+    }
+
+    /// The groups that it is in.
+    pub(super) fn group(self) -> NamePattern {
+        match self {
+            Self::Apicurio => NamePattern::prefixed(apicurio::GROUP_PREFIX),
+            Self::Confluent => NamePattern::literal(confluent::GROUP),
+        }
+    }
+}
+
+/// Refuses a place where the flavour cannot run.
+pub(super) fn refuse_elsewhere(spec: &ClusterSpec, inputs: &PlanInputs) -> Result<(), PlanError> {
+    let contained = inputs.placement != Placement::Processes;
+    match spec.registry.flavor {
+        RegistryFlavor::Confluent if spec.registry.enabled && !contained => {
+            Err(PlanError::RegistryNeedsContainers { flavor: spec.registry.flavor.label() })
+        }
+        _ => Ok(()),
+    }
+}
 
 /// The registry's topics, made by us so that its user needs no right to create.
 pub(super) fn topics(spec: &ClusterSpec) -> Vec<TopicPlan> {
-    if !spec.registry.enabled {
-        return Vec::new();
+    match (spec.registry.enabled, spec.registry.flavor) {
+        (false, _) => Vec::new(),
+        (true, RegistryFlavor::Apicurio) => apicurio::topics(spec),
+        (true, RegistryFlavor::Confluent) => confluent::topics(spec),
     }
-    // The journal *is* the registry's data: the cluster's 30 days of retention would delete schemas.
-    let forever = [("cleanup.policy", "delete"), ("retention.bytes", "-1"), ("retention.ms", "-1")];
-    OWN_TOPICS.iter().map(|name| registry_topic(spec, name, &forever)).collect()
 }
 
 /// A subject for every topic that carries an event type.
@@ -54,22 +128,13 @@ pub(super) fn subjects(spec: &ClusterSpec) -> Vec<SubjectPlan> {
 
 pub(super) fn url(context: &Context<'_>, name: &NodeName) -> String {
     let http = context.listener(name, "HTTP");
-    format!("http://{}{REGISTRY_API_PATH}", advertised(http))
+    format!("http://{}{}", advertised(http), context.spec.registry.flavor.api_path())
 }
 
 pub(super) fn node(context: &Context<'_>, name: &NodeName) -> NodePlan {
-    let path = |rest: &str| context.node_path(name, rest);
-    let jvm = Jvm {
-        heap_mib: context.spec.registry.heap_mib,
-        tuning: Tuning::Start,
-        agent: None,
-        temporary: path("run/tmp"),
-        gc_log: path("logs/gc.log"),
-        system_properties: vec![(
-            "smallrye.config.locations",
-            file_uri(&path("secrets/application.properties")),
-        )],
-        main: Main::Jar { path: format!("{}/quarkus-run.jar", context.inputs.registry_home) },
+    let own = match context.spec.registry.flavor {
+        RegistryFlavor::Apicurio => apicurio::files(context, name),
+        RegistryFlavor::Confluent => confluent::files(context, name),
     };
     let secret = |path: &str, content| SecretFilePlan { path: path.to_owned(), content };
     NodePlan {
@@ -77,16 +142,12 @@ pub(super) fn node(context: &Context<'_>, name: &NodeName) -> NodePlan {
         role: NodeRole::SchemaRegistry,
         id: 1,
         listeners: context.listeners_of(name).to_vec(),
-        files: vec![FilePlan { path: "config/node.args".to_owned(), text: argument_file(name, &jvm) }],
+        files: own.files,
         secrets: vec![
-            secret("secrets/registry.keystore.pem", SecretContent::KeystorePem(pki::registry_id(name))),
-            secret("secrets/registry.truststore.pem", SecretContent::TruststorePem(vec![Ca::Data])),
-            // Apicurio resolves `${...}` itself, so Kafka's own references cannot pass through it: the
-            // password stands in this file, which is private to its owner.
-            secret(
-                "secrets/application.properties",
-                SecretContent::Properties(application_properties(context, name)),
-            ),
+            secret(KEYSTORE, SecretContent::KeystorePem(pki::registry_id(name))),
+            secret(TRUSTSTORE, SecretContent::TruststorePem(vec![Ca::Data])),
+            // The password stands in this file, which is private to its owner.
+            secret(own.settings_path, SecretContent::Properties(own.settings)),
         ],
         stop_seconds: 20,
         memory: memory::of(context.spec, NodeRole::SchemaRegistry),
@@ -94,54 +155,18 @@ pub(super) fn node(context: &Context<'_>, name: &NodeName) -> NodePlan {
     }
 }
 
-fn application_properties(context: &Context<'_>, name: &NodeName) -> String {
-    let http = context.listener(name, "HTTP");
-    let management = context.listener(name, "MANAGEMENT");
-    let user = &context.user_of(Role::Registry).name;
-    let bootstrap: Vec<String> = context.brokers("INTERNAL").map(advertised).collect();
-    let mut p = Properties::new();
-    p.section("Interfaces, on loopback only")
-        .set("quarkus.http.host", http.own().ip())
-        .set("quarkus.http.port", http.own().port())
-        .set("quarkus.management.host", management.own().ip())
-        .set("quarkus.management.port", management.own().port())
-        .set("quarkus.http.access-log.enabled", false);
-    p.section("Storage: a journal in Kafka")
-        .set("apicurio.storage.kind", "kafkasql")
-        .set("apicurio.kafkasql.bootstrap.servers", bootstrap.join(","))
-        .set("apicurio.kafkasql.topic", JOURNAL)
-        .set("apicurio.kafkasql.snapshots.topic", SNAPSHOTS)
-        .set("apicurio.events.kafka.topic", EVENTS)
-        .set("apicurio.kafkasql.topic.auto-create", false)
-        .set("apicurio.kafkasql.consumer.group-prefix", GROUP_PREFIX)
-        // How long an empty poll lasts; the default of 5 s is waited out several times during a start.
-        .set("apicurio.kafkasql.consumer.poll.timeout", 100);
-    kafka_client(&mut p, context, name, user.as_str());
-    p.section("Rules")
-        .set("apicurio.rules.global.compatibility", context.spec.registry.compatibility.as_registry());
-    p.render(&format!("Schema registry {name}"))
+/// What a flavour has the registry's node read.
+struct Files {
+    files: Vec<FilePlan>,
+    settings_path: &'static str,
+    /// With `@{password:USER}` for the password.
+    settings: String,
 }
 
-/// Apicurio turns the check of the broker's name off unless the endpoint algorithm is set.
-fn kafka_client(p: &mut Properties, context: &Context<'_>, name: &NodeName, user: &str) {
-    let login = format!(
+/// The log-in of the registry's user, its password as a reference that is filled in when the file is written.
+fn login(user: &str) -> String {
+    format!(
         "org.apache.kafka.common.security.scram.ScramLoginModule required \
          username=\"{user}\" password=\"@{{password:{user}}}\";"
-    );
-    p.section("Kafka client: mutual TLS, SCRAM-SHA-512")
-        .set("apicurio.kafka.common.security.protocol", "SASL_SSL")
-        .set("apicurio.kafka.common.sasl.mechanism", "SCRAM-SHA-512")
-        .set("apicurio.kafka.common.sasl.jaas.config", login)
-        .set("apicurio.kafka.common.ssl.endpoint.identification.algorithm", "https")
-        .set("apicurio.kafka.common.ssl.enabled.protocols", "TLSv1.3,TLSv1.2")
-        .set("apicurio.kafka.common.ssl.keystore.type", "PEM")
-        .set(
-            "apicurio.kafka.common.ssl.keystore.location",
-            context.node_path(name, "secrets/registry.keystore.pem"),
-        )
-        .set("apicurio.kafka.common.ssl.truststore.type", "PEM")
-        .set(
-            "apicurio.kafka.common.ssl.truststore.location",
-            context.node_path(name, "secrets/registry.truststore.pem"),
-        );
+    )
 }

@@ -151,7 +151,7 @@ fn registry_user(spec: &ClusterSpec, user: &UserName) -> Vec<AclRule> {
     const ON_TOPICS: [Operation; 4] =
         [Operation::Read, Operation::Write, Operation::Describe, Operation::DescribeConfigs];
     let mut rules = each(user, ResourceKind::Topic, &topics, &ON_TOPICS);
-    let groups = [NamePattern::prefixed(registry::GROUP_PREFIX)];
+    let groups = [spec.registry.flavor.group()];
     rules.extend(each(user, ResourceKind::Group, &groups, &[Operation::Read, Operation::Describe]));
     rules
 }

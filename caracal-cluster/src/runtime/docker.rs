@@ -30,7 +30,7 @@ use super::native::NodeState;
 use super::process::{Blow, Death, Stopped};
 use crate::dir::ClusterDir;
 use crate::names::NodeName;
-use crate::plan::{ContainerPlan, NetworkPlan, NodePlan};
+use crate::plan::{ClusterPlan, ContainerPlan, NetworkPlan, NodePlan};
 
 /// Lines of a container's output in an error message.
 const TAIL_LINES: usize = 12;
@@ -182,13 +182,14 @@ impl DockerRuntime {
     pub(crate) async fn prove_image(
         &self,
         node: &NodePlan,
-        kafka_version: &str,
+        plan: &ClusterPlan,
     ) -> Result<String, EngineError> {
-        let (runtime, node, version) = (self.clone(), node.clone(), kafka_version.to_owned());
+        let (runtime, node) = (self.clone(), node.clone());
+        let wanted = preflight::Wanted { kafka: plan.kafka_version.clone(), registry: plan.registry };
         engine::call(async move |docker| {
             let planned = planned(&node)?.clone();
             network::ensure_volume(&docker, &runtime.dir, &runtime.cluster_id, &node, &planned).await?;
-            preflight::prove(&runtime, &node, &planned, &version).await
+            preflight::prove(&runtime, &node, &planned, &wanted).await
         })
         .await
     }

@@ -10,7 +10,7 @@ use super::NodeState;
 use super::process::{Blow, Death, Stopped};
 use crate::dir::ClusterDir;
 use crate::names::NodeName;
-use crate::plan::{NetworkPlan, NodePlan};
+use crate::plan::{ClusterPlan, NetworkPlan, NodePlan};
 use crate::spec::Subnet;
 
 /// What an engine says about itself.
@@ -87,7 +87,7 @@ impl DockerRuntime {
         Err(EngineError::NotBuilt)
     }
 
-    pub(crate) async fn prove_image(&self, _: &NodePlan, _: &str) -> Result<String, EngineError> {
+    pub(crate) async fn prove_image(&self, _: &NodePlan, _: &ClusterPlan) -> Result<String, EngineError> {
         Err(EngineError::NotBuilt)
     }
 }

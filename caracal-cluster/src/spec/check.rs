@@ -334,7 +334,7 @@ mod tests {
         let declared = |names: &[&str]| -> String {
             names.iter().map(|name| format!("[[topics]]\nname = \"{name}\"\npartitions = 1\n")).collect()
         };
-        for own in ["kafkasql-journal", "kafkasql-snapshots", "registry-events"] {
+        for own in ["kafkasql-journal", "kafkasql-snapshots", "registry-events", "_schemas"] {
             let text = refused(&declared(&[own]));
             assert!(text.contains(own) && text.contains("schema registry's own"), "{text}");
         }

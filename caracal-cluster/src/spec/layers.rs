@@ -6,7 +6,7 @@ use super::docker::{ImageSet, RuntimeKind, Subnet};
 use super::error::SpecError;
 use super::{ClusterSpec, Metadata, PortMode, Profile, Roles, default_users};
 use crate::distribution::Artifact;
-use crate::plan::Role;
+use crate::plan::{RegistryFlavor, Role};
 
 /// Keys that flags give instead of the description.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Overrides {
     pub metadata: Option<Metadata>,
     /// `profile`.
     pub profile: Option<Profile>,
+    /// `registry.flavor`; a cluster that would have no registry gets this one.
+    pub registry: Option<RegistryFlavor>,
     /// `kafka.version`.
     pub kafka_version: Option<String>,
     /// Sets `kafka.danger_vulnerable_version`.
@@ -51,6 +53,8 @@ impl Overrides {
                 "danger_vulnerable_version",
                 self.danger_vulnerable_version.then_some(Value::Boolean(true)),
             ),
+            ("registry", "flavor", self.registry.map(|flavor| text(flavor.label()))),
+            ("registry", "enabled", self.registry.map(|_| Value::Boolean(true))),
             ("docker", "images", self.images.clone().map(|images| Value::String(images.into()))),
             ("docker", "subnet", self.subnet.map(|subnet| Value::String(subnet.to_string()))),
             ("ports", "mode", ports),
@@ -164,6 +168,7 @@ mod tests {
         let overrides = Overrides {
             metadata: Some(Metadata::Kraft),
             profile: Some(Profile::Minimal),
+            registry: Some(RegistryFlavor::Confluent),
             kafka_version: Some("3.9.2".to_owned()),
             danger_vulnerable_version: true,
             images: Some(ImageSet::LocalApache),
@@ -173,6 +178,9 @@ mod tests {
         };
         let spec = parse("name = \"a\"\nmetadata = \"zookeeper\"", &overrides);
         assert_eq!((spec.metadata, spec.profile), (Metadata::Kraft, Profile::Minimal));
+        // Who says which registry wants one, also in a minimal cluster.
+        assert_eq!((spec.registry.enabled, spec.registry.flavor), (true, RegistryFlavor::Confluent));
+        assert!(spec.users.iter().any(|user| user.role == Role::Registry));
         assert!(spec.kafka.version == "3.9.2" && spec.kafka.danger_vulnerable_version);
         assert_eq!((spec.docker.subnet, spec.ports.mode), (Some(Subnet::small(7)), Some(PortMode::Leased)));
         assert_eq!(parse(&spec.to_toml(), &Overrides::default()), spec);

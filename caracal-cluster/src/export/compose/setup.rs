@@ -18,7 +18,7 @@ use crate::admin::AclBinding;
 use crate::admin::acls::{ANY_HOST, OPERATION_NAMES, PATTERN_NAMES, RESOURCE_NAMES, named};
 use crate::names::UserName;
 use crate::plan::jvm::CONSOLE;
-use crate::plan::{AclRule, ClusterPlan, FilePlan, NodeRole, PatternKind, REGISTRY_API_PATH};
+use crate::plan::{AclRule, ClusterPlan, FilePlan, NodeRole, PatternKind};
 use crate::spec::Metadata;
 use crate::zookeeper::users::user_path;
 
@@ -196,18 +196,21 @@ fn zookeeper(plan: &ClusterPlan) -> Vec<FilePlan> {
 }
 
 fn registry(plan: &ClusterPlan, host: &str) -> Vec<FilePlan> {
+    let request = |method: &str, path: &str, body: Option<&Value>| {
+        request(method, host, &[plan.registry.api_path(), path].concat(), body)
+    };
     let mut files = vec![
         file(REGISTRY_FOLDER, HTTP, HTTP_TEXT.to_owned()),
         file(REGISTRY_FOLDER, REGISTER, REGISTER_TEXT.to_owned()),
-        file(REGISTRY_FOLDER, ASK, request("GET", host, "/subjects", None)),
+        file(REGISTRY_FOLDER, ASK, request("GET", "/subjects", None)),
     ];
     if let Some(level) = plan.subjects.first().map(|subject| &subject.compatibility) {
-        let text = request("PUT", host, "/config", Some(&json!({ "compatibility": level })));
+        let text = request("PUT", "/config", Some(&json!({ "compatibility": level })));
         files.push(file(REGISTRY_FOLDER, "write/00-compatibility.http", text));
     }
     for (at, subject) in (1..).zip(&plan.subjects) {
         let path = format!("/subjects/{}/versions", subject.subject);
-        let text = request("POST", host, &path, Some(&json!({ "schema": subject.schema })));
+        let text = request("POST", &path, Some(&json!({ "schema": subject.schema })));
         files.push(file(REGISTRY_FOLDER, &format!("write/{at:02}-{}.http", subject.subject), text));
     }
     files
@@ -221,9 +224,7 @@ fn request(method: &str, host: &str, path: &str, body: Option<&Value>) -> String
     } else {
         format!("Content-Type: application/vnd.schemaregistry.v1+json\r\nContent-Length: {}\r\n", body.len())
     };
-    format!(
-        "{method} {REGISTRY_API_PATH}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{about}\r\n{body}"
-    )
+    format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{about}\r\n{body}")
 }
 
 /// Arguments of a JVM that only carries out a few commands; which class it runs comes behind them.

@@ -9,7 +9,7 @@ use super::*;
 use crate::kraft as kraft_data;
 use crate::ops::OpsError;
 use crate::plan::containers::tests::same_but_for_addresses;
-use crate::plan::tests::{contained_plan, default_plan, golden_inputs};
+use crate::plan::tests::{confluent_plan, contained_plan, default_plan, golden_inputs};
 use crate::plan::{Operation, PatternKind, ResourceKind};
 use crate::properties;
 use crate::spec::Overrides;
@@ -19,6 +19,24 @@ const FACTS: Facts<'_> = Facts { cluster_id: "id", owner: "1000:1000" };
 #[test]
 fn only_plans_of_containers_are_exported() {
     assert_eq!(document(&default_plan(), FACTS), Err(ComposeError::NoContainers));
+}
+
+#[test]
+fn confluents_registry_is_asked_at_its_root() {
+    let plan = confluent_plan();
+    let text = document(&plan, FACTS).unwrap();
+    assert_eq!(text.matches("image: \"confluentinc/cp-schema-registry:7.9.11\"").count(), 2, "{text}");
+    let files = setup::files(&plan);
+    let asked: Vec<&str> = files
+        .iter()
+        .filter(|file| file.path.ends_with(".http"))
+        .filter_map(|file| file.text.split(" HTTP").next())
+        .collect();
+    assert!(asked.contains(&"GET /subjects") && asked.contains(&"PUT /config"), "{asked:?}");
+    let others = setup::files(&contained_plan());
+    assert!(others.iter().any(|file| file.text.starts_with("GET /apis/ccompat/v7/subjects ")));
+    let topics = files.iter().find(|file| file.path.ends_with(setup::TOPICS)).unwrap();
+    assert!(topics.text.contains("create /brokers/topics/_schemas ") && !topics.text.contains("kafkasql"));
 }
 
 #[test]

@@ -80,6 +80,6 @@ fn summary(world: &ClusterWorld, java: &Java) -> String {
     if !world.cluster.spec.registry.enabled {
         return format!("Java {version}, Kafka {kafka}");
     }
-    let registry = world.cluster.plan.registry.label();
-    format!("Java {version}, Kafka {kafka}, {registry} {}", Artifact::registry().version())
+    let registry = world.cluster.plan.registry;
+    format!("Java {version}, Kafka {kafka}, {} {}", registry.label(), registry.version())
 }

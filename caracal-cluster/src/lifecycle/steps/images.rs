@@ -8,7 +8,7 @@ use crate::distribution::{Artifact, Tools};
 use crate::lifecycle::ClusterWorld;
 use crate::lifecycle::engine::{Applied, Event, Observed, Step};
 use crate::lifecycle::error::StepError;
-use crate::plan::NodePlan;
+use crate::plan::{NodePlan, NodeRole};
 use crate::runtime::docker::images;
 use crate::runtime::{NodeError, Runtime};
 
@@ -45,15 +45,22 @@ pub(super) async fn apply(world: &ClusterWorld) -> Result<Applied, StepError> {
 /// Proves each image once, by the first node that it is for; nothing to prove where nodes are processes.
 pub(super) async fn prove(world: &ClusterWorld) -> Result<(), StepError> {
     let Runtime::Docker(docker) = &world.runtime else { return Ok(()) };
-    let version = &world.cluster.plan.kafka_version;
+    let plan = &world.cluster.plan;
     for node in by_image(world).values().filter(|node| !world.runtime.observe(node).is_running()) {
-        let found = docker.prove_image(node, version).await.map_err(NodeError::from)?;
+        let found = docker.prove_image(node, plan).await.map_err(NodeError::from)?;
         let image = node.container.as_ref().map_or("", |container| container.image.as_str());
-        if node.container.as_ref().is_some_and(|container| container.layout.is_some()) && found != *version {
-            let text =
-                format!("{image} has Kafka {found}, the description says {version}; both are of one line");
-            world.reporter.tell(Event::Note(text));
-        }
+        let text = match node.role {
+            NodeRole::SchemaRegistry if found != plan.registry_version => {
+                format!("{image} has version {found} of the registry, planned is {}", plan.registry_version)
+            }
+            NodeRole::SchemaRegistry => continue,
+            _ if found != plan.kafka_version => format!(
+                "{image} has Kafka {found}, the description says {}; both are of one line",
+                plan.kafka_version
+            ),
+            _ => continue,
+        };
+        world.reporter.tell(Event::Note(text));
     }
     Ok(())
 }

@@ -240,13 +240,17 @@ pub(super) fn planned_rules(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::default_plan;
+    use crate::plan::tests::{confluent_plan, default_plan};
     use crate::plan::{AclRule, Operation};
 
     /// The plan's own rules give each role just these rights: two statements of one policy.
     #[test]
     fn the_plans_rules_say_the_same() {
-        let plan = default_plan();
+        the_rules_say_the_same(&default_plan());
+        the_rules_say_the_same(&confluent_plan());
+    }
+
+    fn the_rules_say_the_same(plan: &ClusterPlan) {
         let has = |user: &UserPlan, topic: &str, operation: Operation| {
             let covers = |rule: &&AclRule| {
                 rule.user == user.name

@@ -8,35 +8,46 @@ use testcontainers::{GenericImage, ImageExt as _};
 
 use super::error::{EngineError, words};
 use super::{DockerRuntime, container};
-use crate::plan::{ContainerPlan, NodePlan, NodeRole};
+use crate::plan::{ContainerPlan, NodePlan, NodeRole, RegistryFlavor};
 use crate::spec::ImageLayout;
 
 /// Prints one line a fact; `absent` where there is none.
 const LOOK: &str = r#"
 say() { printf '%s=%s\n' "$1" "$2"; }
-for layout in confluent:/usr/share/java/kafka apache:/opt/kafka/libs registry:/deployments; do
+for layout in confluent:/usr/share/java/kafka apache:/opt/kafka/libs; do
     folder=${layout#*:}
     [ -d "$folder" ] && say layout "${layout%%:*}"
 done
 for jar in /usr/share/java/kafka/kafka_2*.jar /opt/kafka/libs/kafka_2*.jar; do
     [ -f "$jar" ] && say jar "${jar##*/}"
 done
-[ -f /deployments/quarkus-run.jar ] && say jar quarkus-run.jar
+for jar in /deployments/quarkus-run.jar /usr/share/java/schema-registry/kafka-schema-registry-[0-9]*.jar; do
+    [ -f "$jar" ] && say registry "$jar"
+done
 say java "$(java -version 2>&1 | head -n 1)"
 cat "$1" > /dev/null && say secret readable
 touch "$2/.preflight" && rm "$2/.preflight" && say data writable
 exit 0
 "#;
 
+/// What an image must have.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// Kafka of this version.
+    pub kafka: String,
+    /// Or a registry of this flavour.
+    pub registry: RegistryFlavor,
+}
+
 /// Proves it; gives the version that the jars say.
 pub(super) async fn prove(
     runtime: &DockerRuntime,
     node: &NodePlan,
     planned: &ContainerPlan,
-    kafka_version: &str,
+    wanted: &Wanted,
 ) -> Result<String, EngineError> {
     let seen = look(runtime, node, planned).await?;
-    judge(&seen, node.role, planned, kafka_version).map_err(|why| EngineError::Unfit {
+    judge(&seen, node.role, planned, wanted).map_err(|why| EngineError::Unfit {
         image: planned.image.clone(),
         node: node.name.to_string(),
         why,
@@ -83,7 +94,7 @@ async fn look(
 }
 
 /// What the facts mean.
-fn judge(seen: &str, role: NodeRole, planned: &ContainerPlan, kafka_version: &str) -> Result<String, String> {
+fn judge(seen: &str, role: NodeRole, planned: &ContainerPlan, wanted: &Wanted) -> Result<String, String> {
     let facts = |key: &str| -> Vec<&str> {
         seen.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
     };
@@ -100,34 +111,51 @@ fn judge(seen: &str, role: NodeRole, planned: &ContainerPlan, kafka_version: &st
     if facts("data").is_empty() {
         return Err(format!("a node cannot write its data there: {}", complaints()));
     }
-    let jars = facts("jar");
     if role == NodeRole::SchemaRegistry {
-        return match jars.contains(&"quarkus-run.jar") {
-            true => Ok("registry".to_owned()),
-            false => {
-                Err("there is no /deployments/quarkus-run.jar, where Apicurio's image has it".to_owned())
-            }
-        };
+        return registry(&facts("registry"), wanted.registry);
     }
+    let jars = facts("jar");
     let Some(version) = jars.iter().find_map(|jar| version_of(jar)) else {
         let looked: Vec<&str> = ImageLayout::ALL.iter().map(|layout| layout.jars()).collect();
         return Err(format!("no jars of Kafka lie in {}", looked.join(" or in ")));
     };
     let found = facts("layout");
-    let wanted = planned_layout(planned);
-    if let Some(wanted) = wanted.filter(|wanted| !found.contains(&wanted.label())) {
+    let layout = planned_layout(planned);
+    if let Some(wanted) = layout.filter(|layout| !found.contains(&layout.label())) {
         return Err(format!(
             "its jars do not lie in {}; it has the layout `{}`, which `docker.layout` in the description can say",
             wanted.jars(),
             found.first().unwrap_or(&"none")
         ));
     }
-    if line(&version) != line(kafka_version) {
+    let planned = &wanted.kafka;
+    if line(&version) != line(planned) {
         return Err(format!(
-            "its jars are of Kafka {version}, planned is {kafka_version}: choose another image by `--images`, or the version by `--kafka-version`"
+            "its jars are of Kafka {version}, planned is {planned}: choose another image by `--images`, or the version by `--kafka-version`"
         ));
     }
     Ok(version)
+}
+
+/// The version of the planned registry that an image has; the planned one where no jar says it.
+fn registry(jars: &[&str], wanted: RegistryFlavor) -> Result<String, String> {
+    let home = wanted.image_home();
+    if let Some(jar) = jars.iter().find(|jar| jar.starts_with(home)) {
+        let version =
+            jar.rsplit_once("/kafka-schema-registry-").and_then(|(_, rest)| rest.strip_suffix(".jar"));
+        return Ok(version.unwrap_or_else(|| wanted.version()).to_owned());
+    }
+    let jar = match wanted {
+        RegistryFlavor::Apicurio => "quarkus-run.jar, where Apicurio's image has it",
+        RegistryFlavor::Confluent => {
+            "schema-registry/kafka-schema-registry-*.jar, where Confluent's image has it"
+        }
+    };
+    let other = match jars {
+        [] => "",
+        _ => "; it has another registry, which `--registry` can say for a new cluster",
+    };
+    Err(format!("there is no {home}/{jar}{other}"))
 }
 
 fn planned_layout(planned: &ContainerPlan) -> Option<ImageLayout> {
@@ -160,6 +188,34 @@ mod tests {
         ContainerPlan { layout: Some(layout), ..container }
     }
 
+    fn wanted() -> Wanted {
+        Wanted { kafka: "3.9.2".to_owned(), registry: RegistryFlavor::Confluent }
+    }
+
+    #[test]
+    fn an_image_of_the_other_registry_is_refused() {
+        let judged = |jar: &str, registry| {
+            let seen = GOOD.replace("jar=kafka_2.13-3.9.2.jar", &format!("registry={jar}"));
+            let wanted = Wanted { registry, ..wanted() };
+            judge(&seen, NodeRole::SchemaRegistry, &planned(ImageLayout::Confluent), &wanted)
+        };
+        let (apicurio, confluent) = (
+            "/deployments/quarkus-run.jar",
+            "/usr/share/java/schema-registry/kafka-schema-registry-7.9.11.jar",
+        );
+        assert_eq!(
+            judged(apicurio, RegistryFlavor::Apicurio).as_deref(),
+            Ok(RegistryFlavor::Apicurio.version())
+        );
+        let other = confluent.replace("7.9.11", "7.9.10-0");
+        assert_eq!(judged(&other, RegistryFlavor::Confluent).as_deref(), Ok("7.9.10-0"));
+        for (jar, wanted) in [(apicurio, RegistryFlavor::Confluent), (confluent, RegistryFlavor::Apicurio)] {
+            assert!(judged(jar, wanted).unwrap_err().contains("another registry"), "{jar}");
+        }
+        let error = judged("", RegistryFlavor::Confluent).unwrap_err();
+        assert!(error.contains("/usr/share/java/schema-registry/kafka-schema-registry-*.jar"), "{error}");
+    }
+
     #[test]
     fn versions_are_read_from_jars_also_from_the_vendors() {
         assert_eq!(version_of("kafka_2.13-3.9.2.jar").as_deref(), Some("3.9.2"));
@@ -169,7 +225,7 @@ mod tests {
 
     #[test]
     fn an_image_is_taken_or_refused_with_the_reason() {
-        let judged = |seen: &str, layout| judge(seen, NodeRole::Broker, &planned(layout), "3.9.2");
+        let judged = |seen: &str, layout| judge(seen, NodeRole::Broker, &planned(layout), &wanted());
         assert_eq!(judged(GOOD, ImageLayout::Confluent).as_deref(), Ok("3.9.2"));
         for (seen, layout, reason) in [
             (GOOD.replace("openjdk version", "not found"), ImageLayout::Confluent, "no `java`"),

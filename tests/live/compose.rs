@@ -123,11 +123,13 @@ fn a_lost_controller_is_made_again_on_demand(cluster: &TestCluster) -> Result<()
     let resolved = cluster.resolved()?;
     let (node, _) = resolved.plan.controllers().nth(1).context("there is one controller")?;
     let volume = &node.container.as_ref().context("no container is planned")?.volume;
-    for words in [&["rm", "-f", node.name.as_str()][..], &["volume", "rm", volume]] {
+    // Who prepared it holds it too, although it has ended.
+    let preparer = format!("{}-volumes", cluster.name());
+    for words in [&["rm", "-f", node.name.as_str(), &preparer][..], &["volume", "rm", volume]] {
         docker(words)?.succeeded()?;
     }
     compose(cluster, &["up", "-d", "--wait"])?.failed()?;
-    let told = docker(&["logs", "--tail", "3", &format!("{}-volumes", cluster.name())])?.succeeded()?.text();
+    let told = docker(&["logs", "--tail", "3", &preparer])?.succeeded()?.text();
     let (_, command) = told.split_once("docker compose ").with_context(|| format!("it says: {told}"))?;
     let command: Vec<&str> = command.split_whitespace().collect();
     ensure!(command.contains(&node.name.as_str()), "it says: {told}");
@@ -243,7 +245,10 @@ fn the_guides_command_works_inside(cluster: &TestCluster) -> Result<()> {
     let resolved = cluster.resolved()?;
     let broker = resolved.plan.nodes_of(NodeRole::Broker).next().context("no broker is planned")?;
     let jars = broker.container.as_ref().and_then(|container| container.layout).context("no jars")?.jars();
-    let class = ["-cp", &format!("{jars}/*"), "kafka.admin.BrokerApiVersionsCommand"];
+    // Kafka 4 has moved it.
+    let package =
+        if resolved.plan.kafka_version.starts_with('3') { "kafka.admin" } else { "org.apache.kafka.tools" };
+    let class = ["-cp", &format!("{jars}/*"), &format!("{package}.BrokerApiVersionsCommand")];
     let flags =
         ["--bootstrap-server", "localhost:9092", "--command-config", "/etc/kafka/secrets/client.properties"];
     let words = [&["exec", broker.name.as_str(), "java"][..], &class, &flags].concat();

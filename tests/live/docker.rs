@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::Test;
 use crate::cluster::TestCluster;
+use crate::confluent;
 use crate::converge::{self, nothing_to_do};
 use crate::docker_ops;
 use crate::product;
@@ -35,9 +36,9 @@ const LOCAL: &[&str] = &["--runtime", "docker", "--images", "local"];
 const LOCAL_APACHE: &[&str] = &["--runtime", "docker", "--images", "local-apache"];
 const MINIMAL: &[&str] = &["--runtime", "docker", "--images", "local-apache", "--profile", "minimal"];
 
-/// Whether the tests of containers are run instead of all others.
+/// Whether tests of containers are run instead of all others.
 pub(crate) fn is_chosen() -> bool {
-    std::env::var_os("CARACAL_LIVE_SUITE").is_some_and(|suite| suite == "docker")
+    confluent::is_chosen() || std::env::var_os("CARACAL_LIVE_SUITE").is_some_and(|suite| suite == "docker")
 }
 
 /// A whole cluster that one test leaves running for the next, which takes it down: a start costs a minute.

@@ -51,6 +51,6 @@ pub(super) async fn choose(
 
 async fn missing(spec: &ClusterSpec) -> Result<(String, Vec<String>), EngineError> {
     let engine = docker::answers().await?;
-    let missing = images::missing(&containers::images(spec)).await?;
+    let missing = images::missing(&containers::images(spec, spec.registry.flavor.version())).await?;
     Ok((engine.engine, missing))
 }

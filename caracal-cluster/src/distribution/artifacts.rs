@@ -1,5 +1,7 @@
 //! The distributions this crate knows, each with its pinned Maven project and its locks.
 
+use crate::plan::RegistryFlavor;
+use crate::plan::containers::VENDORS_LINE;
 use std::sync::OnceLock;
 
 use super::lock::Lock;
@@ -66,6 +68,16 @@ static JMX_PROMETHEUS_1_0_1: Artifact = Artifact {
 
 /// Every version of Kafka there is a lock for, the default first.
 static KAFKAS: [&Artifact; 3] = [&KAFKA_3_9_2, &KAFKA_4_3_1, &KAFKA_3_9_1];
+
+impl RegistryFlavor {
+    /// The version that is run: of the pinned distribution, or of the vendor's image.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Apicurio => Artifact::registry().version(),
+            Self::Confluent => VENDORS_LINE,
+        }
+    }
+}
 
 impl Artifact {
     /// Kafka (and the ZooKeeper that belongs to it) of exactly this version, if there is a lock for it.

@@ -121,7 +121,7 @@ pub(super) fn binds(listener: &str, address: SocketAddr) -> SocketAddr {
 }
 
 /// Every image that a cluster needs, each once.
-pub fn images(spec: &ClusterSpec) -> Vec<String> {
+pub fn images(spec: &ClusterSpec, registry_version: &str) -> Vec<String> {
     let metadata = match spec.metadata {
         Metadata::Zookeeper => NodeRole::Zookeeper,
         Metadata::Kraft => NodeRole::Controller,
@@ -129,7 +129,7 @@ pub fn images(spec: &ClusterSpec) -> Vec<String> {
     let registry = spec.registry.enabled.then_some(NodeRole::SchemaRegistry);
     let roles = [Some(metadata), Some(NodeRole::Broker), registry];
     let mut images: Vec<String> =
-        roles.into_iter().flatten().map(|role| image(spec, role, spec.registry.flavor.version())).collect();
+        roles.into_iter().flatten().map(|role| image(spec, role, registry_version)).collect();
     images.sort();
     images.dedup();
     images

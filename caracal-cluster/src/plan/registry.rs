@@ -14,7 +14,6 @@ use super::model::{
     Ca, NodePlan, NodeRole, Protection, RegistryFlavor, SecretContent, SecretFilePlan, SubjectPlan, TopicPlan,
 };
 use super::{Context, FilePlan, Placement, PlanError, PlanInputs, advertised, containers, memory, pki};
-use crate::distribution::Artifact;
 use crate::names::NodeName;
 use crate::spec::ClusterSpec;
 
@@ -35,14 +34,6 @@ impl RegistryFlavor {
         match self {
             Self::Apicurio => "apicurio",
             Self::Confluent => "confluent",
-        }
-    }
-
-    /// The version that is run: of the pinned distribution, or of the vendor's image.
-    pub fn version(self) -> &'static str {
-        match self {
-            Self::Apicurio => Artifact::registry().version(),
-            Self::Confluent => containers::VENDORS_LINE,
         }
     }
 

@@ -5,7 +5,7 @@
 //! password, and could not make the users at all before a broker runs. Only what is not there is created, so a second
 //! run changes nothing that was changed since.
 //!
-//! With KRaft users and access rules are in the controllers' data before anything runs; see [`kraft`] for the topics.
+//! With KRaft users and access rules are in the controllers' data before anything runs; see `kraft` for the topics.
 
 mod kraft;
 

@@ -67,12 +67,24 @@ pub(super) fn credentials(cluster: &Cluster) -> Result<()> {
     let clients: Vec<_> =
         cluster.plan.users.iter().filter_map(|user| ClientFiles::new(&credentials, user)).collect();
     ClientFiles::write_all(&clients)?;
-    for user in &cluster.plan.users {
+    // As many at once as there are, as the files of clients are made.
+    together(&cluster.plan.users, |user| {
         let password = credentials.expect_password(&user.name)?;
         let iterations = Iterations::new(user.iterations)?;
         std::hint::black_box(ScramCredential::derive(Mechanism::ScramSha512, &password, iterations)?);
-    }
-    Ok(())
+        Ok(())
+    })
+}
+
+/// Does the same for each, all at once. The first failure is returned.
+fn together<T: Sync>(all: &[T], one: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    std::thread::scope(|scope| {
+        let running: Vec<_> = all.iter().map(|each| scope.spawn(|| one(each))).collect();
+        running.into_iter().try_for_each(|one| match one.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })
 }
 
 /// PKCS#12 stores of the certificates that nodes have. Nodes read PEM, so `up` makes none of these; the script
@@ -83,10 +95,10 @@ fn stores_of_nodes(cluster: &Cluster, credentials: &Credentials<'_>) -> Result<(
     let password = credentials.expect_password(&user.name)?;
     let folder = cluster.dir.path().join("stores");
     store::create_private_dir(&folder)?;
-    for certificate in &cluster.plan.pki.certificates {
+    together(&cluster.plan.pki.certificates, |certificate| {
         // Clients have theirs already; of those who write metadata one stands for all, as in the script.
         if certificate.id.starts_with("client.") || certificate.id.ends_with(".zookeeper-client") {
-            continue;
+            return Ok(());
         }
         let issued = credentials.issued(&certificate.id)?;
         let ca = credentials.authority_pem(certificate.ca)?;
@@ -94,6 +106,6 @@ fn stores_of_nodes(cluster: &Cluster, credentials: &Credentials<'_>) -> Result<(
         let trust_store = stores::truststore_pkcs12(&[("ca", &ca)], &password)?;
         cluster.dir.write(&folder.join(format!("{}.keystore.p12", certificate.id)), &key_store)?;
         cluster.dir.write(&folder.join(format!("{}.truststore.p12", certificate.id)), &trust_store)?;
-    }
-    Ok(())
+        Ok(())
+    })
 }

@@ -1,7 +1,7 @@
 //! `bench fixture`: the fixture of integration tests, used by processes of their own: how long one waits that joins
 //! the shared cluster, whether several work at once, and what is left after many starts and many killed processes.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -97,7 +97,10 @@ pub(super) async fn run(arguments: &FixtureArguments) -> Result<Value> {
     let place = Place::new(arguments.runtime)?;
     let measured = measure(&place, arguments).await;
     let left = place.await_nothing_left().await;
-    let removed = std::fs::remove_dir_all(&place.fixtures);
+    let removed = match std::fs::remove_dir_all(&place.fixtures) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
     let Measured { first, joins, at_once, starts, kills, seed } = measured?;
     let left = left?;
     removed.with_context(|| format!("removing {}", place.fixtures.display()))?;
@@ -257,7 +260,12 @@ impl Place {
 
     fn left(&self) -> Result<Vec<String>> {
         let mut left = Vec::new();
-        for entry in std::fs::read_dir(&self.fixtures)? {
+        // A sweep may have taken the empty folder along.
+        let homes = match std::fs::read_dir(&self.fixtures) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            opened => Some(opened.with_context(|| format!("looking into {}", self.fixtures.display()))?),
+        };
+        for entry in homes.into_iter().flatten() {
             let path = entry?.path();
             if path.is_dir() {
                 left.push(format!("folder {}", path.display()));
